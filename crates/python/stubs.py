@@ -1,4 +1,4 @@
-"""Writes the stubs of the functions that are made of the native table.
+"""Writes the stubs of the functions that are generated from the native table.
 
     python stubs.py            writes python/dendra/{layers,optimizers,…}.pyi
     python stubs.py --check    compares them with the installed package
@@ -38,7 +38,7 @@ def annotation(rust, default):
         return f"Sequence[{annotation(rust[len('Vec<') : -1], None)}]"
     if rust.startswith("["):
         return f"Sequence[{annotation(rust[1:].split(';')[0], None)}]"
-    if rust.startswith("Extents"):
+    if rust.startswith("Sizes"):
         return "int | Sequence[int]"
     if rust.startswith("Margins"):
         return "int | Sequence[int] | Sequence[Sequence[int]]"

@@ -115,7 +115,7 @@ fn products<T: Float>() -> Vec<Row<T>> {
                 None => {
                     let sizes: Option<Vec<usize>> = Argument::<T>::read(&padding, call);
                     let sizes = sizes.ok_or(Stop::inexpressible("such padding"))?;
-                    Padding::Zeros(Extents(each::<_, D>(&sizes)?))
+                    Padding::Zeros(Sizes(each::<_, D>(&sizes)?))
                 }
             };
             let mode = match &*padding_mode {

@@ -182,8 +182,8 @@ fn pieces<T: Float>() -> Vec<Row<T>> {
         "unbind" (input: Var<T>, dim: isize = 0) => input.unbind(dim);
         "narrow" (input: Var<T>, dim: isize, start: isize, length: usize) => {
             let axis = input.value().shape().axis("narrow", dim)?;
-            let extent = input.value().shape()[axis] as isize;
-            let start = if start < 0 { start + extent } else { start };
+            let size = input.value().shape()[axis] as isize;
+            let start = if start < 0 { start + size } else { start };
             input.narrow(dim, start as usize, length)
         };
         "select" (input: Var<T>, dim: isize, index: isize) => input.select(dim, index);
@@ -310,12 +310,14 @@ impl<T: Float> Argument<T> for Sizes {
 }
 
 impl Sizes {
-    fn filled(&self, place: &str, elements: usize) -> Result<Vec<usize>> {
+    fn filled(&self, context: &str, elements: usize) -> Result<Vec<usize>> {
         let known: usize =
             self.0.iter().filter(|&&size| size >= 0).map(|&size| size as usize).product();
         let sizes = self.0.iter().map(|&size| match size {
             -1 if known > 0 => Ok(elements / known),
-            _ => size.try_into().map_err(|_| dendra_tensor::Error::argument(place, "no such size")),
+            _ => {
+                size.try_into().map_err(|_| dendra_tensor::Error::argument(context, "no such size"))
+            }
         });
         sizes.collect()
     }

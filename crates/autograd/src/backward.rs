@@ -102,7 +102,7 @@ impl<T: Float> Tape<T> {
         Ok(Gradients::new(self.clone(), loss, parameters, leaves, updates))
     }
 
-    /// As [`consume`](Self::consume), with hooks and with gradients of values
+    /// Like [`consume`](Self::consume), with hooks and with gradients of values
     /// that are not leaves.
     fn backward_watched(
         &self,

@@ -114,7 +114,7 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(values(self.gradients(&cotangent, &wrt.variables(), false)?)))
     }
 
-    /// As [`grad`](Self::grad), but the gradients are recorded, so that they
+    /// Like [`grad`](Self::grad), but the gradients are recorded, so that they
     /// can be differentiated in turn (PyTorch's `create_graph`). This is needed
     /// for a loss that contains the slope of a network.
     ///
@@ -138,7 +138,7 @@ impl<T: Float> Var<T> {
         Ok(wrt.each(self.gradients(&one, &wrt.variables(), true)?))
     }
 
-    /// As [`vjp`](Self::vjp), recorded as in
+    /// Like [`vjp`](Self::vjp), recorded as in
     /// [`grad_recorded`](Self::grad_recorded). The result also has gradients
     /// with respect to the cotangent, which may be on the tape.
     ///

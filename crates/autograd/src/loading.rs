@@ -38,7 +38,7 @@ impl Differences {
         }
     }
 
-    /// As [`compare`](Self::compare) for floats, which may have another float
+    /// Like [`compare`](Self::compare) for floats, which may have another float
     /// type whose values `T` can represent.
     fn compare_floats<T: Float>(&mut self, name: &str, found: Option<&AnyTensor>, shape: &Shape) {
         let converted = found.filter(|found| found.shape() == shape).and_then(to_float);

@@ -75,7 +75,7 @@ impl Path {
 /// what they do is compiled once, and not for each kind.
 pub(crate) type Walk<'m, T> = dyn FnMut(&mut dyn FnMut(&Path, Entry<'_, T>)) + 'm;
 
-/// As [`Walk`], for modification.
+/// Like [`Walk`], for modification.
 pub(crate) type WalkMut<'m, T> = dyn FnMut(&mut VisitorMut<'_, T>) + 'm;
 
 type VisitorMut<'v, T> = dyn FnMut(&Path, EntryMut<'_, T>) + 'v;
@@ -146,7 +146,7 @@ pub trait Parameters<T: Float = f32> {
     /// order of the fields.
     fn visit<'a>(&'a self, path: &mut Path, visitor: &mut dyn FnMut(&Path, Entry<'a, T>));
 
-    /// As [`visit`](Self::visit), for modification.
+    /// Like [`visit`](Self::visit), for modification.
     fn visit_mut<'a>(
         &'a mut self,
         path: &mut Path,

@@ -28,8 +28,8 @@ mod indexing;
 #[cfg(feature = "linalg")]
 #[path = "pytorch_ops/linalg.rs"]
 mod linalg;
-#[path = "pytorch_ops/place.rs"]
-mod place;
+#[path = "pytorch_ops/slicing.rs"]
+mod slicing;
 #[path = "pytorch_ops/special.rs"]
 mod special;
 
@@ -349,7 +349,7 @@ fn apply<V: Ops>(case: &Case, inputs: &[V]) -> Result<V> {
         }
         ("where_mask", [x, other]) => x.where_mask(&case.tensor("in1"), other),
         (op, _) => elementwise::apply(case, inputs)
-            .or_else(|| place::apply(case, inputs))
+            .or_else(|| slicing::apply(case, inputs))
             .or_else(|| composed::apply(case, inputs))
             .or_else(|| of_features(case, inputs))
             .unwrap_or_else(|| Err(Error::argument(op, "this test does not know the operation"))),

@@ -7,16 +7,16 @@
 #include <stdint.h>
 
 /*
- What a function returns. The text is `dendra_last_error`.
+ The result of a function. `dendra_last_error` has the message.
  */
 typedef enum dendra_status {
   /*
-   The call did what it says.
+   The call succeeded.
    */
   DENDRA_STATUS_OK = 0,
   /*
-   An argument is wrong: a null pointer, an unknown name, a wrong length, a
-   shape or element type that the network does not take.
+   An argument is invalid: a null pointer, an unknown name, a wrong length,
+   or a shape or element type that the network does not accept.
    */
   DENDRA_STATUS_INVALID_ARGUMENT = 1,
   /*
@@ -24,26 +24,25 @@ typedef enum dendra_status {
    */
   DENDRA_STATUS_IO = 2,
   /*
-   The contents of the file are wrong, or no model.
+   The contents of the file are invalid, or not a model.
    */
   DENDRA_STATUS_INVALID_FILE = 3,
   /*
-   The buffer for the result is too short. The length that it needs was
-   written.
+   The buffer for the result is too short. The required length was written.
    */
   DENDRA_STATUS_BUFFER_TOO_SHORT = 4,
   /*
-   A fault of the library. The network may be used further.
+   An internal error of the library. The network remains usable.
    */
   DENDRA_STATUS_INTERNAL = 5,
 } dendra_status;
 
 /*
- The type of a tensor's elements.
+ The element type of a tensor.
  */
 typedef enum dendra_element_type {
   /*
-   A type that this version has no name for.
+   A type that this version does not know.
    */
   DENDRA_ELEMENT_TYPE_OTHER = 0,
   /*
@@ -91,13 +90,13 @@ typedef enum dendra_element_type {
    */
   DENDRA_ELEMENT_TYPE_BOOL = 11,
   /*
-   Texts, which this interface does not pass.
+   Strings, which this interface does not support.
    */
   DENDRA_ELEMENT_TYPE_TEXT = 12,
 } dendra_element_type;
 
 /*
- A network that was loaded. Threads may share it.
+ A loaded network. Threads may share it.
  */
 typedef struct dendra_network dendra_network;
 
@@ -107,20 +106,20 @@ typedef struct dendra_network dendra_network;
 typedef struct dendra_outputs dendra_outputs;
 
 /*
- An input or an output of a network. The pointers are valid until the network
- is freed.
+ An input or output of a network. The pointers are valid until the network is
+ freed.
  */
 typedef struct dendra_tensor_info {
   /*
-   Its name.
+   The name.
    */
   const char *name;
   /*
-   The type of its elements.
+   The element type.
    */
   enum dendra_element_type element;
   /*
-   The number of its axes, or −1 if the model does not state it.
+   The number of axes, or −1 if the model does not declare it.
    */
   int32_t rank;
   /*
@@ -138,9 +137,10 @@ typedef struct dendra_input {
    */
   const char *name;
   /*
-   The type of the elements: `DENDRA_ELEMENT_TYPE_F32` or
-   `DENDRA_ELEMENT_TYPE_I64`, as the network says. Not an enum, since one of
-   C may hold any number, and one of Rust may not.
+   The element type: `DENDRA_ELEMENT_TYPE_F32` or
+   `DENDRA_ELEMENT_TYPE_I64`, depending on the network. It is not an enum,
+   because an enum in C may contain any number, which would be undefined
+   behaviour in Rust.
    */
   int32_t element;
   /*
@@ -148,7 +148,7 @@ typedef struct dendra_input {
    */
   const void *data;
   /*
-   The number of elements, which must be that of the shape.
+   The number of elements, which must match the shape.
    */
   size_t length;
   /*
@@ -175,7 +175,7 @@ typedef struct dendra_output {
    */
   enum dendra_element_type element;
   /*
-   The elements; null if there are none, and for texts.
+   The elements; null if there are none, and for strings.
    */
   const void *data;
   /*
@@ -197,8 +197,8 @@ extern "C" {
 #endif // __cplusplus
 
 /*
- The text of the last error of this thread, in UTF-8; empty before the first.
- It is valid until the next call of this thread that fails.
+ The message of the last error of this thread, in UTF-8; empty before the
+ first error. It is valid until the next call of this thread that fails.
  */
 const char *dendra_last_error(void);
 
@@ -245,7 +245,7 @@ enum dendra_status dendra_output_info(const struct dendra_network *network,
                                       struct dendra_tensor_info *info);
 
 /*
- The number of classes that have names; 0 for null.
+ The number of class names; 0 for null.
 
  # Safety
 
@@ -270,10 +270,11 @@ const char *dendra_version(void);
 
 /*
  Loads a network from a file: safetensors with the architecture of a
- `Sequential`, or ONNX, told by the content. `path` is UTF-8.
+ `Sequential`, or ONNX. The format is detected from the content. `path` is
+ UTF-8.
 
- `*network` is set to the network, which `dendra_network_free` frees, or to
- null if the call fails.
+ `*network` is set to the network, which is freed by `dendra_network_free`,
+ or to null if the call fails.
 
  # Safety
 
@@ -297,32 +298,32 @@ enum dendra_status dendra_network_from_bytes(const uint8_t *bytes,
                                              struct dendra_network **network);
 
 /*
- Frees a network. Null is nothing to free.
+ Frees a network. Null is ignored.
 
  # Safety
 
- The network came from a function of this library, was not freed before, and
- no thread uses it.
+ The network is from a function of this library, was not freed before, and no
+ thread uses it.
  */
 void dendra_network_free(struct dendra_network *network);
 
 /*
- Sets the number of threads that share the work, for the whole process. One is
- right for a program that calls from many threads of its own.
+ Sets the number of threads that share the work, for the whole process. Use 1
+ in a program that calls the library from many threads.
  */
 enum dendra_status dendra_set_num_threads(size_t threads);
 
 /*
  Runs a network on inputs by name.
 
- `*outputs` is set to the outputs, which `dendra_outputs_free` frees, or to
- null if the call fails.
+ `*outputs` is set to the outputs, which are freed by `dendra_outputs_free`,
+ or to null if the call fails.
 
  # Safety
 
- `network` is null or a network of this library; `inputs` is null or points to
- `count` inputs, whose pointers are null or point to what they say; `outputs`
- is null or valid for a write.
+ `network` is null or a network of this library; `inputs` is null or points
+ to `count` inputs, whose pointers are null or valid for their lengths;
+ `outputs` is null or valid for a write.
  */
 enum dendra_status dendra_run(const struct dendra_network *network,
                               const struct dendra_input *inputs,
@@ -334,7 +335,7 @@ enum dendra_status dendra_run(const struct dendra_network *network,
 
  # Safety
 
- `outputs` is null or came from `dendra_run`.
+ `outputs` is null or from `dendra_run`.
  */
 size_t dendra_outputs_count(const struct dendra_outputs *outputs);
 
@@ -343,7 +344,7 @@ size_t dendra_outputs_count(const struct dendra_outputs *outputs);
 
  # Safety
 
- `outputs` is null or came from `dendra_run`; `output` is null or valid for a
+ `outputs` is null or from `dendra_run`; `output` is null or valid for a
  write.
  */
 enum dendra_status dendra_outputs_get(const struct dendra_outputs *outputs,
@@ -351,22 +352,23 @@ enum dendra_status dendra_outputs_get(const struct dendra_outputs *outputs,
                                       struct dendra_output *output);
 
 /*
- Frees the outputs of a run. Null is nothing to free.
+ Frees the outputs of a run. Null is ignored.
 
  # Safety
 
- The outputs came from `dendra_run`, were not freed before, and no thread uses
+ The outputs are from `dendra_run`, were not freed before, and no thread uses
  them.
  */
 void dendra_outputs_free(struct dendra_outputs *outputs);
 
 /*
- The first output of floats for some samples, of a network with one input of
- `float` whose samples have a fixed shape. The samples follow each other in
- `input`, each in row-major order, and so do their outputs in `output`.
+ Computes the first float output for some samples. The network must have one
+ input of `float` whose samples have a fixed shape. `input` contains the
+ samples one after the other, each in row-major order; `output` receives
+ their outputs in the same order.
 
- `*written`, unless `written` is null, is set to the number of elements of the
- output, also if `capacity` is less than it.
+ Unless `written` is null, `*written` is set to the number of elements of the
+ output, even if `capacity` is smaller.
 
  # Safety
 
@@ -382,12 +384,12 @@ enum dendra_status dendra_predict_f32(const struct dendra_network *network,
                                       size_t *written);
 
 /*
- As `dendra_predict_f32`, of a network whose input is `int64_t`, such as the
- ids of words.
+ Like `dendra_predict_f32`, for a network whose input is `int64_t`, such as
+ token ids.
 
  # Safety
 
- As of `dendra_predict_f32`.
+ The requirements of `dendra_predict_f32`.
  */
 enum dendra_status dendra_predict_i64(const struct dendra_network *network,
                                       const int64_t *input,

@@ -1,18 +1,18 @@
-//! What goes in and out of a network.
+//! Descriptions of the inputs and outputs of a network.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
 
 use dendra_deploy::Axis;
 
-use crate::border::{Status, guard, refuse, value, write};
+use crate::boundary::{Status, guard, refuse, value, write};
 use crate::load::{Network, text};
 
-/// The type of a tensor's elements.
+/// The element type of a tensor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementType {
-    /// A type that this version has no name for.
+    /// A type that this version does not know.
     Other = 0,
     /// `float`.
     F32 = 1,
@@ -36,7 +36,7 @@ pub enum ElementType {
     U8 = 10,
     /// `bool`, a byte that is 0 or 1.
     Bool = 11,
-    /// Texts, which this interface does not pass.
+    /// Strings, which this interface does not support.
     Text = 12,
 }
 
@@ -61,22 +61,22 @@ impl From<dendra_deploy::ElementType> for ElementType {
     }
 }
 
-/// An input or an output of a network. The pointers are valid until the network
-/// is freed.
+/// An input or output of a network. The pointers are valid until the network is
+/// freed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TensorInfo {
-    /// Its name.
+    /// The name.
     pub name: *const c_char,
-    /// The type of its elements.
+    /// The element type.
     pub element: ElementType,
-    /// The number of its axes, or −1 if the model does not state it.
+    /// The number of axes, or −1 if the model does not declare it.
     pub rank: i32,
     /// The length of each axis, or −1 for any length; null if `rank` is not positive.
     pub axes: *const i64,
 }
 
-/// What a [`TensorInfo`] points to.
+/// The data behind a [`TensorInfo`].
 pub(crate) struct Described {
     name: CString,
     element: ElementType,
@@ -114,7 +114,7 @@ impl Described {
 /// `network` is null or a network of this library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_input_count(network: *const Network) -> usize {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { value("network", network) }.map_or(0, |network| network.inputs.len())
 }
 
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn dendra_input_count(network: *const Network) -> usize {
 /// `network` is null or a network of this library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_output_count(network: *const Network) -> usize {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { value("network", network) }.map_or(0, |network| network.outputs.len())
 }
 
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn dendra_input_info(
     index: usize,
     info: *mut TensorInfo,
 ) -> Status {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { describe(network, |network| &network.inputs, index, info) }
 }
 
@@ -157,13 +157,13 @@ pub unsafe extern "C" fn dendra_output_info(
     index: usize,
     info: *mut TensorInfo,
 ) -> Status {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { describe(network, |network| &network.outputs, index, info) }
 }
 
 /// # Safety
 ///
-/// As of [`dendra_input_info`].
+/// The requirements of [`dendra_input_info`].
 unsafe fn describe(
     network: *const Network,
     which: fn(&Network) -> &[Described],
@@ -171,25 +171,28 @@ unsafe fn describe(
     info: *mut TensorInfo,
 ) -> Status {
     guard(|| {
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         let all = which(unsafe { value("network", network)? });
         let Some(described) = all.get(index) else {
-            return Err(refuse("index", format!("expected less than {}, got {index}", all.len())))?;
+            return Err(refuse(
+                "index",
+                format!("expected an index below {}, got {index}", all.len()),
+            ))?;
         };
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         unsafe { write("info", info, described.info())? };
         Ok(())
     })
 }
 
-/// The number of classes that have names; 0 for null.
+/// The number of class names; 0 for null.
 ///
 /// # Safety
 ///
 /// `network` is null or a network of this library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_class_count(network: *const Network) -> usize {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { value("network", network) }.map_or(0, |network| network.classes.len())
 }
 
@@ -201,7 +204,7 @@ pub unsafe extern "C" fn dendra_class_count(network: *const Network) -> usize {
 /// `network` is null or a network of this library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_class_name(network: *const Network, index: usize) -> *const c_char {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     let network = unsafe { value("network", network) };
     let name = network.ok().and_then(|network| network.classes.get(index));
     name.map_or(ptr::null(), |name| name.as_ptr())

@@ -1,20 +1,20 @@
-//! The border to C: load a model file, ask what goes in and out, and predict.
+//! The C API: load a model file, describe its inputs and outputs, and predict.
 //!
-//! The header `include/dendra.h` is generated from these files by `cargo xtask
-//! c header`; the page on deployment shows a program in C. The rules of the
-//! border:
+//! The header `include/dendra.h` is generated from these files by
+//! `cargo xtask c --write-header`; the page on deployment has a program in C.
+//! The rules of the API:
 //!
-//! - Every function returns a [`Status`] or cannot fail. The text of the last
-//!   error of a thread is [`dendra_last_error`].
-//! - No panic crosses it: each function catches what its body may throw
-//!   (`border::guard`).
-//! - A pointer that is null, a buffer that is not aligned, and a length that is
-//!   not that of the shape are refused. That a pointer points to as many
-//!   elements as its length says, nothing can check: the caller promises it.
-//! - A network changes nothing when it runs, so threads may share one. Only
+//! - Every function returns a [`Status`] or cannot fail. [`dendra_last_error`]
+//!   has the message of the last error of a thread.
+//! - No panic crosses the boundary: each function catches panics of its body
+//!   (`boundary::guard`).
+//! - Null pointers, misaligned buffers, and lengths that do not match the shape
+//!   are errors. Whether a pointer points to as many elements as its length
+//!   states cannot be checked: the caller guarantees it.
+//! - Running a network does not change it, so threads may share it.
 //!   [`dendra_network_free`] must be the last use.
 
-mod border;
+mod boundary;
 mod describe;
 mod load;
 mod run;
@@ -22,7 +22,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use border::{Status, dendra_last_error};
+pub use boundary::{Status, dendra_last_error};
 pub use describe::{
     ElementType, TensorInfo, dendra_class_count, dendra_class_name, dendra_input_count,
     dendra_input_info, dendra_output_count, dendra_output_info,

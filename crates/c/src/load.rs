@@ -1,13 +1,13 @@
-//! Networks from files and from memory.
+//! Loading networks from files and from memory.
 
 use std::ffi::{CStr, CString, c_char};
 
 use dendra_deploy::Axis;
 
-use crate::border::{Status, Stop, elements, guard, refuse, value, write};
+use crate::boundary::{Status, Stop, elements, guard, refuse, value, write};
 use crate::describe::Described;
 
-/// A network that was loaded. Threads may share it.
+/// A loaded network. Threads may share it.
 pub struct Network {
     pub(crate) inner: dendra_deploy::Network,
     pub(crate) inputs: Vec<Described>,
@@ -21,7 +21,7 @@ impl std::fmt::Debug for Network {
     }
 }
 
-/// Threads may share a network: this does not compile otherwise.
+/// Checks at compile time that threads may share a network.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<dendra_deploy::Network>();
@@ -47,7 +47,7 @@ impl Network {
     }
 }
 
-/// A text for C: up to its first zero byte.
+/// Converts a text for C: up to its first zero byte.
 pub(crate) fn text(text: &str) -> CString {
     let bytes: Vec<u8> = text.bytes().take_while(|&byte| byte != 0).collect();
     CString::new(bytes).unwrap_or_default()
@@ -61,10 +61,11 @@ pub extern "C" fn dendra_version() -> *const c_char {
 }
 
 /// Loads a network from a file: safetensors with the architecture of a
-/// `Sequential`, or ONNX, told by the content. `path` is UTF-8.
+/// `Sequential`, or ONNX. The format is detected from the content. `path` is
+/// UTF-8.
 ///
-/// `*network` is set to the network, which `dendra_network_free` frees, or to
-/// null if the call fails.
+/// `*network` is set to the network, which is freed by `dendra_network_free`,
+/// or to null if the call fails.
 ///
 /// # Safety
 ///
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn dendra_network_load(
     path: *const c_char,
     network: *mut *mut Network,
 ) -> Status {
-    // SAFETY: what the pointers must be, the caller promises.
+    // SAFETY: the caller guarantees the requirements on the pointers.
     unsafe {
         deliver(network, || {
             value("path", path)?;
@@ -100,13 +101,13 @@ pub unsafe extern "C" fn dendra_network_from_bytes(
     length: usize,
     network: *mut *mut Network,
 ) -> Status {
-    // SAFETY: what the pointers must be, the caller promises.
+    // SAFETY: the caller guarantees the requirements on the pointers.
     unsafe {
         deliver(network, || Ok(dendra_deploy::Network::parse(elements("bytes", bytes, length)?)?))
     }
 }
 
-/// Writes what `load` returns, or null.
+/// Writes the result of `load`, or null.
 ///
 /// # Safety
 ///
@@ -116,34 +117,34 @@ unsafe fn deliver(
     load: impl FnOnce() -> Result<dendra_deploy::Network, Stop>,
 ) -> Status {
     guard(|| {
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         unsafe { write("network", network, std::ptr::null_mut())? };
         let loaded = Box::into_raw(Box::new(Network::new(load()?)));
-        // SAFETY: as above; it was written already.
+        // SAFETY: as above; it was already written.
         unsafe { write("network", network, loaded)? };
         Ok(())
     })
 }
 
-/// Frees a network. Null is nothing to free.
+/// Frees a network. Null is ignored.
 ///
 /// # Safety
 ///
-/// The network came from a function of this library, was not freed before, and
-/// no thread uses it.
+/// The network is from a function of this library, was not freed before, and no
+/// thread uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_network_free(network: *mut Network) {
     guard(|| {
         if !network.is_null() {
-            // SAFETY: `deliver` made it, and the caller gives it up.
+            // SAFETY: it is from `deliver`, and the caller no longer uses it.
             drop(unsafe { Box::from_raw(network) });
         }
         Ok(())
     });
 }
 
-/// Sets the number of threads that share the work, for the whole process. One is
-/// right for a program that calls from many threads of its own.
+/// Sets the number of threads that share the work, for the whole process. Use 1
+/// in a program that calls the library from many threads.
 #[unsafe(no_mangle)]
 pub extern "C" fn dendra_set_num_threads(threads: usize) -> Status {
     guard(|| Ok(dendra_tensor::set_num_threads(threads)?))

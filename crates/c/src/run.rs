@@ -6,7 +6,7 @@ use std::ptr;
 use dendra_deploy::Value;
 use dendra_tensor::{AnyTensor, Element, Error, Result, Tensor};
 
-use crate::border::{Status, Stop, deliver, elements, guard, refuse, value, write};
+use crate::boundary::{Status, Stop, deliver, elements, guard, refuse, value, write};
 use crate::describe::ElementType;
 use crate::load::{Network, text};
 
@@ -16,13 +16,14 @@ use crate::load::{Network, text};
 pub struct Input {
     /// The name of the input.
     pub name: *const c_char,
-    /// The type of the elements: `DENDRA_ELEMENT_TYPE_F32` or
-    /// `DENDRA_ELEMENT_TYPE_I64`, as the network says. Not an enum, since one of
-    /// C may hold any number, and one of Rust may not.
+    /// The element type: `DENDRA_ELEMENT_TYPE_F32` or
+    /// `DENDRA_ELEMENT_TYPE_I64`, depending on the network. It is not an enum,
+    /// because an enum in C may contain any number, which would be undefined
+    /// behaviour in Rust.
     pub element: i32,
     /// The elements.
     pub data: *const c_void,
-    /// The number of elements, which must be that of the shape.
+    /// The number of elements, which must match the shape.
     pub length: usize,
     /// The length of each axis.
     pub shape: *const usize,
@@ -39,7 +40,7 @@ pub struct Output {
     pub name: *const c_char,
     /// The type of the elements.
     pub element: ElementType,
-    /// The elements; null if there are none, and for texts.
+    /// The elements; null if there are none, and for strings.
     pub data: *const c_void,
     /// The number of elements.
     pub length: usize,
@@ -57,14 +58,14 @@ pub struct Outputs {
 
 /// Runs a network on inputs by name.
 ///
-/// `*outputs` is set to the outputs, which `dendra_outputs_free` frees, or to
-/// null if the call fails.
+/// `*outputs` is set to the outputs, which are freed by `dendra_outputs_free`,
+/// or to null if the call fails.
 ///
 /// # Safety
 ///
-/// `network` is null or a network of this library; `inputs` is null or points to
-/// `count` inputs, whose pointers are null or point to what they say; `outputs`
-/// is null or valid for a write.
+/// `network` is null or a network of this library; `inputs` is null or points
+/// to `count` inputs, whose pointers are null or valid for their lengths;
+/// `outputs` is null or valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_run(
     network: *const Network,
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn dendra_run(
     outputs: *mut *mut Outputs,
 ) -> Status {
     guard(|| {
-        // SAFETY: what the pointers must be, the caller promises.
+        // SAFETY: the caller guarantees the requirements on the pointers.
         let (network, inputs) = unsafe {
             write("outputs", outputs, ptr::null_mut())?;
             (value("network", network)?, elements("inputs", inputs, count)?)
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn dendra_run(
 ///
 /// `pointer` is null, or ends with a zero byte and lives during `'a`.
 unsafe fn name<'a>(pointer: *const c_char) -> Result<&'a str> {
-    // SAFETY: the caller promises it; null is refused.
+    // SAFETY: the caller guarantees it; null is an error.
     let name = unsafe {
         value("input name", pointer)?;
         CStr::from_ptr(pointer).to_str()
@@ -107,9 +108,9 @@ unsafe fn name<'a>(pointer: *const c_char) -> Result<&'a str> {
 
 /// # Safety
 ///
-/// The pointers are null, or point to what the input says.
+/// The pointers of the input are null or valid for its lengths.
 unsafe fn tensor(input: &Input) -> Result<Value> {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     let shape = unsafe { elements("shape", input.shape, input.rank)? };
     const F32: i32 = ElementType::F32 as i32;
     const I64: i32 = ElementType::I64 as i32;
@@ -118,7 +119,9 @@ unsafe fn tensor(input: &Input) -> Result<Value> {
         match input.element {
             F32 => from_buffer::<f32>(input.data, input.length, shape),
             I64 => from_buffer::<i64>(input.data, input.length, shape),
-            other => Err(refuse("input", format!("expected elements of F32 or I64, got {other}"))),
+            other => {
+                Err(refuse("input", format!("expected the element type F32 or I64, got {other}")))
+            }
         }
     }
 }
@@ -141,12 +144,12 @@ where
             format!("expected as many elements as shape {shape:?} has, got {length}"),
         ));
     }
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     let data = unsafe { elements("data", data.cast::<T>(), length)? };
     Ok(Tensor::from_vec(data.to_vec(), shape)?.into())
 }
 
-/// Does the same with a tensor of any element type.
+/// Converts a tensor of any element type.
 macro_rules! each {
     ($any:expr, $tensor:ident => $value:expr) => {
         match $any {
@@ -177,10 +180,10 @@ fn contiguous(value: Value) -> Value {
 ///
 /// # Safety
 ///
-/// `outputs` is null or came from `dendra_run`.
+/// `outputs` is null or from `dendra_run`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_outputs_count(outputs: *const Outputs) -> usize {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { value("outputs", outputs) }.map_or(0, |outputs| outputs.outputs.len())
 }
 
@@ -188,7 +191,7 @@ pub unsafe extern "C" fn dendra_outputs_count(outputs: *const Outputs) -> usize 
 ///
 /// # Safety
 ///
-/// `outputs` is null or came from `dendra_run`; `output` is null or valid for a
+/// `outputs` is null or from `dendra_run`; `output` is null or valid for a
 /// write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_outputs_get(
@@ -197,10 +200,13 @@ pub unsafe extern "C" fn dendra_outputs_get(
     output: *mut Output,
 ) -> Status {
     guard(|| {
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         let all = &unsafe { value("outputs", outputs)? }.outputs;
         let Some((name, value)) = all.get(index) else {
-            return Err(refuse("index", format!("expected less than {}, got {index}", all.len())))?;
+            return Err(refuse(
+                "index",
+                format!("expected an index below {}, got {index}", all.len()),
+            ))?;
         };
         let shape = value.shape();
         let length = shape.elements();
@@ -216,13 +222,13 @@ pub unsafe extern "C" fn dendra_outputs_get(
             shape: shape.as_ptr(),
             rank: shape.len(),
         };
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         unsafe { write("output", output, found)? };
         Ok(())
     })
 }
 
-/// Where a contiguous tensor has its elements.
+/// A pointer to the elements of a contiguous tensor.
 fn address(any: &AnyTensor) -> *const c_void {
     fn of<T: Element>(tensor: &Tensor<T>) -> *const c_void {
         tensor.as_slice().map_or(ptr::null(), |values| values.as_ptr().cast())
@@ -230,29 +236,31 @@ fn address(any: &AnyTensor) -> *const c_void {
     each!(any, tensor => of(tensor))
 }
 
-/// Frees the outputs of a run. Null is nothing to free.
+/// Frees the outputs of a run. Null is ignored.
 ///
 /// # Safety
 ///
-/// The outputs came from `dendra_run`, were not freed before, and no thread uses
+/// The outputs are from `dendra_run`, were not freed before, and no thread uses
 /// them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_outputs_free(outputs: *mut Outputs) {
     guard(|| {
         if !outputs.is_null() {
-            // SAFETY: `dendra_run` made them, and the caller gives them up.
+            // SAFETY: they are from `dendra_run`, and the caller no longer uses
+            // them.
             drop(unsafe { Box::from_raw(outputs) });
         }
         Ok(())
     });
 }
 
-/// The first output of floats for some samples, of a network with one input of
-/// `float` whose samples have a fixed shape. The samples follow each other in
-/// `input`, each in row-major order, and so do their outputs in `output`.
+/// Computes the first float output for some samples. The network must have one
+/// input of `float` whose samples have a fixed shape. `input` contains the
+/// samples one after the other, each in row-major order; `output` receives
+/// their outputs in the same order.
 ///
-/// `*written`, unless `written` is null, is set to the number of elements of the
-/// output, also if `capacity` is less than it.
+/// Unless `written` is null, `*written` is set to the number of elements of the
+/// output, even if `capacity` is smaller.
 ///
 /// # Safety
 ///
@@ -268,16 +276,16 @@ pub unsafe extern "C" fn dendra_predict_f32(
     capacity: usize,
     written: *mut usize,
 ) -> Status {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { predict(network, input, length, output, capacity, written) }
 }
 
-/// As `dendra_predict_f32`, of a network whose input is `int64_t`, such as the
-/// ids of words.
+/// Like `dendra_predict_f32`, for a network whose input is `int64_t`, such as
+/// token ids.
 ///
 /// # Safety
 ///
-/// As of `dendra_predict_f32`.
+/// The requirements of `dendra_predict_f32`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dendra_predict_i64(
     network: *const Network,
@@ -287,13 +295,13 @@ pub unsafe extern "C" fn dendra_predict_i64(
     capacity: usize,
     written: *mut usize,
 ) -> Status {
-    // SAFETY: the caller promises it.
+    // SAFETY: the caller guarantees it.
     unsafe { predict(network, input, length, output, capacity, written) }
 }
 
 /// # Safety
 ///
-/// As of [`dendra_predict_f32`].
+/// The requirements of [`dendra_predict_f32`].
 unsafe fn predict<T: Element>(
     network: *const Network,
     input: *const T,
@@ -306,14 +314,20 @@ where
     AnyTensor: From<Tensor<T>>,
 {
     guard(|| {
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         let network = unsafe { value("network", network)? };
         let [info] = network.inner.inputs() else {
             let count = network.inner.inputs().len();
-            return Err(refuse("network", format!("expected one input, it has {count}")))?;
+            return Err(refuse(
+                "network",
+                format!("expected a network of one input, got {count}"),
+            ))?;
         };
         let Some(sample) = network.sample(0) else {
-            return Err(refuse("network", format!("samples have no fixed shape: {info}")))?;
+            return Err(refuse(
+                "network",
+                format!("expected samples of a fixed shape, got {info}"),
+            ))?;
         };
         let each: usize = sample.iter().product();
         if each == 0 || !length.is_multiple_of(each) {
@@ -328,7 +342,8 @@ where
         let values: Value = Tensor::from_vec(values.to_vec(), shape)?.into();
         let outputs = network.inner.run(&[(&info.name, values)])?;
         let floats = outputs.iter().find_map(|output| output.tensor::<f32>());
-        let no_floats = || Stop::from(Error::argument("network", "it has no output of f32"));
+        let no_floats =
+            || Stop::from(Error::argument("network", "expected an output of f32, found none"));
         let floats = floats.ok_or_else(no_floats)?.contiguous();
         // SAFETY: as above.
         unsafe { deliver(floats.as_slice().unwrap_or_default(), output, capacity, written) }

@@ -1,5 +1,5 @@
-//! The border from the Rust side: what C may get wrong. The program
-//! `tests/embedding.c` sees it from the other.
+//! Tests of the C API from Rust, with the errors that C programs can make. The
+//! program `tests/embedding.c` tests it from C.
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn bytes() -> Vec<u8> {
 /// A loaded network, which is freed at the end.
 struct Loaded(*mut Network);
 
-// SAFETY: a network may be used by any thread.
+// SAFETY: any thread may use a network.
 unsafe impl Sync for Loaded {}
 
 impl Loaded {
@@ -59,7 +59,7 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        // SAFETY: it is used no longer.
+        // SAFETY: it is not used afterwards.
         unsafe { dendra_network_free(self.0) };
     }
 }
@@ -97,11 +97,11 @@ fn wrong_lengths_are_refused() {
     let mut output = [7.0; 5];
     let (status, written) = network.predict(&input().to_vec(), &mut output);
     assert_eq!((status, written, output), (Status::BufferTooShort, 6, [7.0; 5]));
-    assert!(last_error().contains("room for 6 elements, got 5"), "{}", last_error());
+    assert!(last_error().contains("a buffer of 6 elements, got 5"), "{}", last_error());
     let (status, _) = network.predict(&[0.0; 7], &mut output);
     assert_eq!(status, Status::InvalidArgument);
     assert!(last_error().contains("expected 4 elements for each sample, got 7"));
-    // SAFETY: the length is refused before anything is read.
+    // SAFETY: the length is rejected before anything is read.
     let status = unsafe {
         dendra_predict_f32(
             network.0,
@@ -113,7 +113,7 @@ fn wrong_lengths_are_refused() {
         )
     };
     assert_eq!(status, Status::InvalidArgument);
-    assert!(last_error().contains("more than memory has"), "{}", last_error());
+    assert!(last_error().contains("exceeds the memory"), "{}", last_error());
 }
 
 #[test]
@@ -134,14 +134,14 @@ fn a_run_refuses_what_lies() {
     };
     let run = |input: Input| {
         let mut outputs = ptr::null_mut();
-        // SAFETY: whatever the input says wrongly is refused before it is read.
+        // SAFETY: errors of the input are detected before anything is read.
         let status = unsafe { dendra_run(network.0, &input, 1, &mut outputs) };
         (status, outputs)
     };
     let (status, outputs) = run(sound);
     assert_eq!(status, Status::Ok, "{}", last_error());
     let mut output = nothing();
-    // SAFETY: `outputs` came from the run, and `output` can be written.
+    // SAFETY: `outputs` is from the run, and `output` is writable.
     unsafe {
         assert_eq!(dendra_outputs_count(outputs), 1);
         assert_eq!(dendra_outputs_get(outputs, 0, &mut output), Status::Ok);
@@ -164,7 +164,7 @@ fn a_run_refuses_what_lies() {
         (Input { shape: ENDLESS.as_ptr(), ..sound }, "as many elements"),
         (Input { shape: TURNED.as_ptr(), ..sound }, "got f32 [4, 2]"),
     ] {
-        // The data of `i64` would be twice as long.
+        // The data for `i64` would be twice as long.
         let input = match input.element {
             3 => Input { length: 4, shape: ONE.as_ptr(), ..input },
             _ => input,
@@ -191,7 +191,7 @@ fn nothing() -> Output {
 fn null_is_refused_or_nothing() {
     let null = ptr::null_mut();
     let mut network = null;
-    // SAFETY: null is refused.
+    // SAFETY: null is rejected.
     unsafe {
         assert_eq!(dendra_network_load(ptr::null(), &mut network), Status::InvalidArgument);
         assert_eq!(
@@ -232,7 +232,7 @@ fn files_that_are_no_models_have_their_status() {
 
 #[test]
 fn a_panic_is_a_status() {
-    assert_eq!(border::guard(|| panic!("oh")), Status::Internal);
+    assert_eq!(boundary::guard(|| panic!("oh")), Status::Internal);
     assert_eq!(last_error(), "dendra: panicked: oh");
 }
 
@@ -252,8 +252,8 @@ fn a_network_is_described() {
     }
 }
 
-/// Writes the files for the program in C, if the variable names a folder: models,
-/// an input, and the outputs in Rust.
+/// Writes the files for the program in C, if the environment variable is set:
+/// models, an input, and the outputs in Rust.
 #[test]
 fn models_for_the_program_in_c() {
     let Some(folder) = std::env::var_os("DENDRA_C_MODELS").map(PathBuf::from) else { return };

@@ -36,7 +36,7 @@ const MOST_ENTRIES: u64 = 100_000;
 ///
 /// # Errors
 ///
-/// An error with the path of the archive, when it is truncated or damaged,
+/// An error with the path of the archive, when it is truncated or invalid,
 /// contains more bytes than allowed, or an entry is neither a file nor a
 /// folder, occurs twice or would be outside the folder. An error with the path
 /// of the folder, when it cannot be written. No new files remain after an
@@ -60,7 +60,7 @@ pub fn unpack_tar(
 ///
 /// # Errors
 ///
-/// Those of [`unpack_tar`], without a path, and those of `visit`.
+/// The errors of [`unpack_tar`], without a path, and those of `visit`.
 pub fn visit_tar(
     archive: &[u8],
     most_bytes: u64,
@@ -224,7 +224,7 @@ impl Extension {
     fn read(&mut self, kind: EntryType, size: u64, entry: &mut impl Read) -> Result<(), Fault> {
         if size > LONGEST_NAME {
             let message =
-                format!("an extended header has {size} bytes, at most {LONGEST_NAME} are taken");
+                format!("an extended header has {size} bytes, at most {LONGEST_NAME} are allowed");
             return Err(message.into());
         }
         let mut bytes = vec![0; size as usize];
@@ -278,14 +278,14 @@ fn inside(name: &[u8]) -> Result<PathBuf, Fault> {
         return Err(format!("the name {}… is too long", shown()).into());
     }
     if text.contains(|c: char| c.is_control() || matches!(c, '\\' | ':')) {
-        return Err(format!("the name {} is not a portable one", shown()).into());
+        return Err(format!("the name {} is not portable", shown()).into());
     }
     let mut path = PathBuf::new();
     for component in Path::new(text).components() {
         match component {
             Component::Normal(name) => path.push(name),
             Component::CurDir => {}
-            _ => return Err(format!("the name {} leads out of the folder", shown()).into()),
+            _ => return Err(format!("the name {} is outside the folder", shown()).into()),
         }
     }
     Ok(path)
@@ -313,7 +313,7 @@ fn into_place(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let fresh = folder.join(format!(".unpacking-{}-{number}", std::process::id()));
     fs::create_dir(&fresh).map_err(disk)?;
     let outcome = fill(&fresh).and_then(|()| move_all(&fresh, folder).map_err(disk));
-    // What is left is not needed; a failure to remove it does not matter.
+    // The rest is not needed; a failure to remove it does not matter.
     let _ = fs::remove_dir_all(&fresh);
     outcome
 }
@@ -359,7 +359,7 @@ pub(crate) fn unpack_zip(
                 let Some(name) = wanted(&name) else { continue };
                 if entry.size() > most_bytes {
                     let message = format!(
-                        "{name} has {} bytes, at most {most_bytes} are taken",
+                        "{name} has {} bytes, at most {most_bytes} are allowed",
                         entry.size()
                     );
                     return Err(message.into());

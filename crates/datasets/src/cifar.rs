@@ -54,7 +54,7 @@ impl CifarFiles {
             names().copied().filter(|name| !folder.join(name).is_file()).collect();
         if !missing.is_empty() {
             let message = format!(
-                "the folder does not hold {}, which {} consists of",
+                "the folder does not contain {}, which {} consists of",
                 missing.join(", "),
                 self.title
             );

@@ -101,7 +101,7 @@ pub trait Dataset: Sync {
     ///
     /// # Errors
     ///
-    /// Those of [`batch`](Dataset::batch).
+    /// The errors of [`batch`](Dataset::batch).
     fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
         let _ = draw;
         self.batch(indices)

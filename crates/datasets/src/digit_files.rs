@@ -30,7 +30,7 @@ pub(crate) const STEMS: [&str; 4] = ["train-images", "train-labels", "t10k-image
 ///
 /// # Errors
 ///
-/// When it cannot: the message names the files that it should have.
+/// When the folder cannot be listed. The message names the expected files.
 pub(crate) fn check_folder(folder: &Path, files: &[impl AsRef<str>]) -> Result<()> {
     folder.read_dir().map(drop).map_err(|error| {
         let files = files.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
@@ -78,7 +78,7 @@ impl DigitFiles {
             found.iter().filter_map(|name| name.as_ref().err()).map(String::as_str).collect();
         if !missing.is_empty() {
             let message = format!(
-                "the folder does not hold {} (gzipped or not), which {} consists of",
+                "the folder does not contain {} (gzipped or not), which {} consists of",
                 missing.join(", "),
                 self.title
             );

@@ -22,28 +22,28 @@ mod tests;
 
 pub use self::checksum::Checksum;
 
-/// The folder in which Dendra keeps what it downloads, in the user's cache folder.
-/// `None` when the environment variables for that are not set.
+/// The folder for Dendra's downloads, in the user's cache folder. `None` when
+/// the environment variables for it are not set.
 pub fn cache_dir() -> Option<PathBuf> {
     crate::cache::cache_dir(|name| std::env::var_os(name))
 }
 
-/// A file that mirrors must deliver.
+/// A file to download from mirrors.
 #[derive(Clone, Copy, Debug)]
 pub struct RemoteFile<'a> {
-    /// Its name in the folder and on the mirrors.
+    /// The name in the folder and on the mirrors.
     pub name: &'a str,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// What its contents must hash to.
+    /// The expected checksum of the contents.
     pub checksum: Checksum<'a>,
 }
 
 /// The reason why a download failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// No mirror could be reached or had the file; the reasons. Nothing was
-    /// transferred.
+    /// No mirror could be reached or had the file. Contains the reason for each
+    /// mirror. Nothing was transferred.
     Unreachable(String),
     /// A mirror was reached, but the transfer was interrupted, the contents
     /// were wrong, or the file could not be written.
@@ -53,11 +53,11 @@ pub enum Failure {
 /// Timeouts for a mirror.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For resolving a name, and again for the connection.
+    /// The timeout for resolving a name, and again for connecting.
     pub connect: Duration,
-    /// For the response to a request.
+    /// The timeout for the response to a request.
     pub response: Duration,
-    /// For the next part of a body.
+    /// The timeout for each part of a body.
     pub read: Duration,
 }
 
@@ -83,7 +83,7 @@ const PROGRESS: u64 = 1 << 18;
 pub struct Downloader<'a> {
     /// The folders on the mirrors: URLs without the slash and the file name.
     pub mirrors: &'a [String],
-    /// The folder on this machine, which is made where it does not exist.
+    /// The local folder, which is created if it does not exist.
     pub folder: &'a Path,
     /// The timeouts.
     pub patience: Patience,
@@ -104,12 +104,12 @@ enum Trouble {
 }
 
 impl Downloader<'_> {
-    /// Downloads those of `files` that are not complete in the folder. Several
+    /// Downloads the `files` that are not complete in the folder. Several
     /// processes may do this at the same time.
     ///
     /// # Errors
     ///
-    /// When a file is on no mirror, its transfer breaks off again and again, its
+    /// When no mirror has a file, its transfer is interrupted repeatedly, its
     /// contents are wrong, or it cannot be written.
     pub fn fetch(&self, files: &[RemoteFile<'_>]) -> Result<(), Failure> {
         let disk = |error| Failure::Failed(Error::io(self.folder, error));
@@ -130,8 +130,8 @@ impl Downloader<'_> {
         Ok(())
     }
 
-    /// Locks the folder, so that other processes wait, and then find the files
-    /// complete. Dropping the returned file releases the lock.
+    /// Locks the folder. Other processes wait and then find the files complete.
+    /// Dropping the returned file releases the lock.
     fn lock(&self) -> io::Result<File> {
         let path = self.folder.join(".lock");
         let lock = OpenOptions::new().create(true).append(true).open(path)?;
@@ -165,7 +165,7 @@ impl Downloader<'_> {
             reasons.push(format!("{url}: {reason}"));
         }
         if reasons.is_empty() {
-            reasons.push("there is no mirror to ask".into());
+            reasons.push("the list of mirrors is empty".into());
         }
         let reasons = reasons.join("; ");
         if reached || one.done > 0 {
@@ -200,28 +200,28 @@ impl Downloader<'_> {
     }
 }
 
-/// A text that a server makes, of at most this number of bytes, such as a list of
-/// its files.
+/// Downloads a text of at most this number of bytes, such as a list of files.
 ///
 /// # Errors
 ///
-/// When the server has no such text, breaks off, or sends more.
+/// When the server does not have the text, interrupts the transfer, or sends
+/// more.
 pub fn read_text(url: &str, most_bytes: u64, patience: Patience) -> Result<String, Failure> {
     let agent = agent(&[url.to_owned()], patience);
     let mut response =
         agent.get(url).call().map_err(|error| Failure::Unreachable(format!("{url}: {error}")))?;
     let status = response.status();
     if status != StatusCode::OK {
-        return Err(Failure::Unreachable(format!("{url}: it answers {status}")));
+        return Err(Failure::Unreachable(format!("{url}: the server answers {status}")));
     }
     let text = response.body_mut().with_config().limit(most_bytes).read_to_string();
     text.map_err(|error| Failure::Failed(Error::data(url, error.to_string())))
 }
 
-/// What asks the mirrors.
+/// The HTTP client.
 fn agent(mirrors: &[String], patience: Patience) -> ureq::Agent {
     let config = ureq::Agent::config_builder();
-    // A proxy does not reach this machine.
+    // A proxy cannot reach this machine.
     let is_here = |url: &String| url.starts_with("http://127.0.0.1:");
     let config = if mirrors.iter().any(is_here) { config.proxy(None) } else { config };
     config
@@ -263,7 +263,7 @@ impl Transfer<'_> {
                     // The existing part may have wrong contents.
                     if !resumed {
                         let checksum = self.file.checksum;
-                        let message = format!("its {checksum}: this is not the file");
+                        let message = format!("the checksum is wrong: {checksum}");
                         return Err(Trouble::Wrong(message));
                     }
                 }
@@ -283,7 +283,8 @@ impl Transfer<'_> {
         }
     }
 
-    /// Downloads the rest of the part, from its end on.
+    /// Downloads the rest of the file, starting at the end of the existing
+    /// part.
     fn transfer(&self, url: &str) -> Result<(), Trouble> {
         let path = self.part();
         let disk = disk(&path);
@@ -310,7 +311,7 @@ impl Transfer<'_> {
                 let range = range.and_then(|range| range.to_str().ok()).unwrap_or("no range");
                 if !range.starts_with(&format!("bytes {length}-")) {
                     part.set_len(0).map_err(&disk)?;
-                    let message = format!("asked for the bytes from {length} on, got {range}");
+                    let message = format!("requested the bytes from {length} on, got {range}");
                     return Err(Trouble::Broken(message));
                 }
             }
@@ -321,15 +322,15 @@ impl Transfer<'_> {
             StatusCode::OK => {}
             StatusCode::RANGE_NOT_SATISFIABLE if length > 0 => {
                 part.set_len(0).map_err(&disk)?;
-                return Err(Trouble::Broken(format!("it does not go on at byte {length}")));
+                return Err(Trouble::Broken(format!("the server cannot resume at byte {length}")));
             }
-            status => return Err(Trouble::Unreachable(format!("it answers {status}"))),
+            status => return Err(Trouble::Unreachable(format!("the server answers {status}"))),
         }
         if let Some(announced) = response.body().content_length()
             && length + announced != expected
         {
             let announced = length + announced;
-            return Err(Trouble::Wrong(format!("it has {announced} bytes, not {expected}")));
+            return Err(Trouble::Wrong(format!("expected {expected} bytes, got {announced}")));
         }
 
         let mut body = response.body_mut().as_reader();
@@ -338,7 +339,8 @@ impl Transfer<'_> {
             self.bar.set_position(self.done + length);
             match body.read(&mut buffer) {
                 Ok(0) => {
-                    let message = format!("it broke off after {length} of {expected} bytes");
+                    let message =
+                        format!("the transfer stopped after {length} of {expected} bytes");
                     return Err(Trouble::Broken(message));
                 }
                 Ok(count) => {
@@ -350,7 +352,7 @@ impl Transfer<'_> {
                 }
                 Err(error) => {
                     let message =
-                        format!("it broke off after {length} of {expected} bytes: {error}");
+                        format!("the transfer stopped after {length} of {expected} bytes: {error}");
                     return Err(Trouble::Broken(message));
                 }
             }

@@ -42,7 +42,7 @@ impl From<io::Error> for Fault {
         match error.kind() {
             _ if error.raw_os_error().is_some() => Fault::Io(error),
             io::ErrorKind::UnexpectedEof => Fault::Contents("it is truncated".into()),
-            _ => Fault::Contents(format!("it is damaged: {error}")),
+            _ => Fault::Contents(format!("it is invalid: {error}")),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const DEFLATE_FACTOR: u64 = 1032;
 ///
 /// An [`Error`](dendra_tensor::Error) with the path, when the file cannot be
 /// read or is not exactly one such array: it is neither IDX nor gzip, has
-/// another element type, is truncated or damaged, or has fewer or more bytes
+/// another element type, is truncated or invalid, or has fewer or more bytes
 /// than its header states.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
     open(path.as_ref(), read_bytes)
@@ -47,8 +47,8 @@ pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor<u8>> {
 ///
 /// # Errors
 ///
-/// Those of [`read_idx`], and when `T` cannot represent an element; the error
-/// names the element.
+/// The errors of [`read_idx`], and when `T` cannot represent an element; the
+/// error names the element.
 pub fn read_idx_as<T: IdxElement>(path: impl AsRef<Path>) -> Result<Tensor<T>> {
     open(path.as_ref(), read_numbers)
 }
@@ -64,7 +64,7 @@ pub fn read_idx_as<T: IdxElement>(path: impl AsRef<Path>) -> Result<Tensor<T>> {
 ///
 /// # Errors
 ///
-/// Those of [`read_idx`], without a path.
+/// The errors of [`read_idx`], without a path.
 pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
     read(bytes, bytes.len() as u64, read_bytes).map_err(|fault| fault.in_memory("parse_idx"))
 }
@@ -81,7 +81,7 @@ pub fn parse_idx(bytes: &[u8]) -> Result<Tensor<u8>> {
 ///
 /// # Errors
 ///
-/// Those of [`read_idx_as`], without a path.
+/// The errors of [`read_idx_as`], without a path.
 pub fn parse_idx_as<T: IdxElement>(bytes: &[u8]) -> Result<Tensor<T>> {
     read(bytes, bytes.len() as u64, read_numbers).map_err(|fault| fault.in_memory("parse_idx_as"))
 }
@@ -212,13 +212,13 @@ fn header(bytes: &mut dyn Read, most: u64) -> Result<(Kind, Shape), Fault> {
         )
         .into());
     };
-    let mut extents = Vec::with_capacity(rank.into());
+    let mut lengths = Vec::with_capacity(rank.into());
     for _ in 0..rank {
-        let mut extent = [0; 4];
-        bytes.read_exact(&mut extent)?;
-        extents.push(u32::from_be_bytes(extent) as usize);
+        let mut length = [0; 4];
+        bytes.read_exact(&mut length)?;
+        lengths.push(u32::from_be_bytes(length) as usize);
     }
-    let shape = Shape::from(extents);
+    let shape = Shape::from(lengths);
     let size = shape.checked_elements().and_then(|count| count.checked_mul(kind.bytes()));
     if size.is_none_or(|size| size as u64 > most) {
         let name = if kind == Kind::U8 { "bytes" } else { kind.name() };
@@ -278,7 +278,7 @@ fn read_numbers<T: IdxElement>(bytes: &mut dyn Read, most: u64) -> Result<Tensor
             let number = kind.number(raw);
             let element = T::from_f64(number);
             if !T::ROUNDS && element.to_f64() != number {
-                let message = format!("element {} is {number}, which is no ", numbers.len());
+                let message = format!("element {} is {number}, which is not a ", numbers.len());
                 return Err((message + T::NAME).into());
             }
             numbers.push(element);

@@ -35,7 +35,7 @@ pub(crate) fn decoded(path: &Path, grey: bool) -> Result<Image<u8>> {
 ///
 /// # Errors
 ///
-/// When the bytes are neither PNG nor JPEG, are damaged, or have a header for a
+/// When the bytes are neither PNG nor JPEG, are invalid, or have a header for a
 /// picture with more than 16,384 pixels along a side, one that needs more than
 /// 256 MiB to decode, or one with more pixels than so few bytes can contain.
 pub fn decode_image(bytes: &[u8], grey: bool) -> Result<Image<u8>> {
@@ -82,7 +82,7 @@ fn decode(bytes: &[u8], grey: bool) -> Result<Image<u8>, String> {
             "the picture is larger than {MOST_PIXELS} pixels along a side or takes more than \
              {MOST_BYTES} bytes to decode"
         ),
-        error => format!("it is damaged: {error}"),
+        error => format!("it is invalid: {error}"),
     })??;
     Ok(planes(picture, grey))
 }

@@ -104,7 +104,7 @@ impl ImageFolder {
     ///
     /// # Errors
     ///
-    /// Those of [`ImageEncoder::new`].
+    /// The errors of [`ImageEncoder::new`].
     pub fn encoder(&self, normalization: Normalization) -> Result<ImageEncoder> {
         ImageEncoder::new(self.size, self.grey, normalization)
     }

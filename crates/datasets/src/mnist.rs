@@ -68,7 +68,7 @@ impl Mnist {
     ///
     /// # Errors
     ///
-    /// Those of [`MnistOptions::load`].
+    /// The errors of [`MnistOptions::load`].
     pub fn load() -> Result<Self> {
         Self::options().load()
     }
@@ -85,9 +85,9 @@ impl Mnist {
     ///
     /// # Errors
     ///
-    /// When a file is missing, unreadable or not what its name says, the
-    /// numbers of images and labels differ, there are none, or a label is above
-    /// 9.
+    /// When a file is missing, unreadable or has other contents than its name
+    /// implies, the numbers of images and labels differ, there are none, or a
+    /// label is above 9.
     pub fn from_dir(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let (train, test) = FILES.read(folder)?;
@@ -210,8 +210,7 @@ impl MnistOptions {
 
     fn find(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Mnist> {
         if self.synthetic && self.search.dir.is_some() {
-            let message =
-                "`dir` and `synthetic` exclude each other: where should the digits be from?";
+            let message = "expected either `dir` or `synthetic`, got both";
             return Err(Error::argument("MnistOptions", message));
         }
         if self.synthetic {

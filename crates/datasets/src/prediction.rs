@@ -23,10 +23,11 @@ impl Prediction {
     /// When the classes have no names, or the outputs are not finite or have
     /// another shape.
     pub fn of<T: Float>(outputs: &Tensor<T>, classes: &Arc<[String]>) -> Result<Vec<Self>> {
-        const PLACE: &str = "Prediction::of";
+        const CONTEXT: &str = "Prediction::of";
         if classes.is_empty() {
-            let message = "the classes have no names. The numbers of a regression are the outputs";
-            return Err(Error::argument(PLACE, message));
+            let message =
+                "the classes have no names; for a regression, use the outputs of the network";
+            return Err(Error::argument(CONTEXT, message));
         }
         let probabilities = match outputs.shape()[..] {
             [_, 1] if classes.len() == 2 => {
@@ -37,7 +38,7 @@ impl Prediction {
             _ => {
                 let expected = format!("[samples, {}]", classes.len());
                 let message = format!("expected outputs {expected}, got {}", outputs.shape());
-                return Err(Error::shape(PLACE, message));
+                return Err(Error::shape(CONTEXT, message));
             }
         };
         let rows = probabilities.to_vec();
@@ -46,7 +47,7 @@ impl Prediction {
             let best =
                 (0..row.len()).reduce(|best, next| if row[next] > row[best] { next } else { best });
             let label = best.filter(|_| finite).ok_or_else(|| {
-                Error::not_finite(PLACE, format!("the outputs for sample {sample}"))
+                Error::not_finite(CONTEXT, format!("the outputs for sample {sample}"))
             })?;
             Ok(Self { label, probabilities: row.to_vec(), classes: Arc::clone(classes) })
         });

@@ -5,8 +5,8 @@ use dendra_tensor::{Result, Shape};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Converts raw data to the inputs of a network, and holds what it learnt from
-/// the training data.
+/// Converts raw data to the inputs of a network, and contains what was fitted
+/// to the training data.
 ///
 /// It is saved in the same file as the network, so that another program can
 /// predict without the training data: see `Predictor` of `dendra-train`.
@@ -45,7 +45,7 @@ pub trait Preprocessing: Serialize + DeserializeOwned {
     /// A batch of inputs of the network.
     type Input;
 
-    /// Its name in files.
+    /// The name in files.
     const KIND: &'static str;
 
     /// The shape of one input, without the batch axis.

@@ -1,5 +1,5 @@
-//! What a model's file says about its data: the preprocessing of the inputs and
-//! the names of the classes, as texts in the metadata.
+//! The preprocessing of the inputs and the names of the classes in the metadata
+//! of a model file.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::preprocessing::Preprocessing;
 use crate::table::{Encoder, Table};
 use crate::text_encoder::TextEncoder;
 
-/// The place that errors name.
-const PLACE: &str = "the preprocessing";
+/// The context of errors.
+const CONTEXT: &str = "the preprocessing";
 
 /// The key of the preprocessing.
 const PREPROCESSING: &str = "dendra.preprocessing";
@@ -22,7 +22,7 @@ const PREPROCESSING: &str = "dendra.preprocessing";
 /// The key of the class names.
 const CLASSES: &str = "dendra.classes";
 
-/// The version of the format: written, and the only one that is read.
+/// The format version that is written. It is also the only one that is read.
 const VERSION: u64 = 1;
 
 /// A preprocessing as JSON.
@@ -41,8 +41,8 @@ struct Kind {
     kind: String,
 }
 
-/// The entries of a file's metadata that keep a preprocessing and the names of
-/// the classes: keys and texts.
+/// Converts a preprocessing and the names of the classes to metadata entries:
+/// keys and texts.
 ///
 /// # Errors
 ///
@@ -52,14 +52,14 @@ pub fn data_to_metadata<P: Preprocessing>(
     classes: &[String],
 ) -> Result<[(String, String); 2]> {
     let failed =
-        |error: serde_json::Error| Error::argument(PLACE, format!("cannot be written: {error}"));
+        |error: serde_json::Error| Error::argument(CONTEXT, format!("cannot be written: {error}"));
     let written = Written { version: VERSION, kind: P::KIND.to_owned(), settings: preprocessing };
     let preprocessing = serde_json::to_string(&written).map_err(failed)?;
     let classes = serde_json::to_string(classes).map_err(failed)?;
     Ok([(PREPROCESSING.to_owned(), preprocessing), (CLASSES.to_owned(), classes)])
 }
 
-/// The preprocessing in a file's metadata.
+/// Reads the preprocessing from the metadata of a file.
 ///
 /// # Errors
 ///
@@ -68,7 +68,10 @@ pub fn preprocessing_from_metadata<P: Preprocessing>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<P> {
     let json = metadata.get(PREPROCESSING).ok_or_else(|| {
-        Error::data(PLACE, "there is none: save the model with `Predictor::save`")
+        Error::data(
+            CONTEXT,
+            "expected a preprocessing, got none: save the model with `Predictor::save`",
+        )
     })?;
     let Kind { version, kind } = kind_of(json)?;
     if version != VERSION || kind != P::KIND {
@@ -77,15 +80,15 @@ pub fn preprocessing_from_metadata<P: Preprocessing>(
              {VERSION}",
             P::KIND
         );
-        return Err(Error::data(PLACE, message));
+        return Err(Error::data(CONTEXT, message));
     }
     let written: Written<P> = serde_json::from_str(json).map_err(invalid)?;
-    written.settings.check().map_err(|error| error.within(PLACE))?;
+    written.settings.check().map_err(|error| error.within(CONTEXT))?;
     Ok(written.settings)
 }
 
-/// The names of the classes in a file's metadata, in the order of their labels;
-/// none if it has none.
+/// Reads the names of the classes from the metadata of a file, in the order of
+/// their labels; empty if there are none.
 ///
 /// # Errors
 ///
@@ -101,15 +104,15 @@ fn kind_of(json: &str) -> Result<Kind> {
 }
 
 fn invalid(error: serde_json::Error) -> Error {
-    Error::data(PLACE, error.to_string())
+    Error::data(CONTEXT, error.to_string())
 }
 
 /// A preprocessing whose kind is known at run time, for programs that open any
-/// model's file.
+/// model file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum AnyPreprocessing {
-    /// None: the inputs of the network are the data.
+    /// No preprocessing: the inputs of the network are the data.
     None,
     /// Texts.
     Text(TextEncoder),
@@ -119,17 +122,17 @@ pub enum AnyPreprocessing {
     /// Pictures.
     #[cfg(feature = "images")]
     Image(ImageEncoder),
-    /// A kind of this name that this program does not know, either because it is
-    /// the user's own or because a feature is missing.
+    /// A kind with this name that this program does not know, because it is
+    /// user-defined or because a feature is disabled.
     Other(String),
 }
 
 impl AnyPreprocessing {
-    /// The preprocessing in a file's metadata.
+    /// Reads the preprocessing from the metadata of a file.
     ///
     /// # Errors
     ///
-    /// When it is of a known kind and invalid.
+    /// When the kind is known and the settings are invalid.
     pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self> {
         let Some(json) = metadata.get(PREPROCESSING) else { return Ok(Self::None) };
         match &*kind_of(json)?.kind {
@@ -142,7 +145,7 @@ impl AnyPreprocessing {
         }
     }
 
-    /// Its name in files; `None` if there is no preprocessing.
+    /// The name in files; `None` if there is no preprocessing.
     pub fn kind(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -155,8 +158,7 @@ impl AnyPreprocessing {
         }
     }
 
-    /// The shape of one input that it makes, without the batch axis, if it is
-    /// known.
+    /// The shape of an input, without the batch axis, if it is known.
     pub fn input_shape(&self) -> Option<Shape> {
         match self {
             Self::None | Self::Other(_) => None,
@@ -172,7 +174,7 @@ impl AnyPreprocessing {
     ///
     /// # Errors
     ///
-    /// When it takes something else than texts, or refuses one.
+    /// When the preprocessing is not for texts, or rejects one.
     pub fn texts<X: AsRef<str>>(&self, texts: &[X]) -> Result<AnyTensor> {
         match self {
             Self::Text(encoder) => Ok(encoder.inputs(texts)?.into()),
@@ -184,7 +186,7 @@ impl AnyPreprocessing {
     ///
     /// # Errors
     ///
-    /// When it takes something else than tables, or refuses this one.
+    /// When the preprocessing is not for tables, or rejects this one.
     #[cfg(feature = "tables")]
     pub fn table(&self, table: &Table) -> Result<AnyTensor> {
         match self {
@@ -198,7 +200,7 @@ impl AnyPreprocessing {
     ///
     /// # Errors
     ///
-    /// When it takes something else than pictures, or one cannot be decoded.
+    /// When the preprocessing is not for pictures, or one cannot be decoded.
     #[cfg(feature = "images")]
     pub fn images<X: AsRef<[u8]>>(&self, files: &[X]) -> Result<AnyTensor> {
         match self {
@@ -216,7 +218,7 @@ impl AnyPreprocessing {
             ),
             Some(kind) => format!("the preprocessing of the model is `{kind}`: no {what}"),
         };
-        Error::argument(PLACE, message)
+        Error::argument(CONTEXT, message)
     }
 }
 
@@ -266,7 +268,7 @@ mod tests {
             ),
         ] {
             let error = AnyPreprocessing::from_metadata(&of(json)).unwrap_err().to_string();
-            assert!(error.starts_with(PLACE) && error.contains(expected), "{json}: {error}");
+            assert!(error.starts_with(CONTEXT) && error.contains(expected), "{json}: {error}");
         }
         let classes = BTreeMap::from([(CLASSES.to_owned(), "[1]".to_owned())]);
         assert!(classes_from_metadata(&classes).is_err());

@@ -8,12 +8,12 @@ use dendra_tensor::Result;
 
 use crate::cache::cache_dir;
 
-/// A data set that can be downloaded.
+/// A known data set, which can be downloaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    /// Its name in progress bars and messages.
+    /// The name in progress bars and messages.
     pub(crate) title: &'static str,
-    /// Its folder in the cache.
+    /// The folder in the cache.
     pub(crate) folder: &'static str,
     /// The environment variable that may name its folder.
     pub(crate) variable: &'static str,
@@ -41,7 +41,7 @@ pub(crate) struct Search {
     pub(crate) quiet: bool,
 }
 
-/// Why a data set was not found, one reason for each source.
+/// The reason for each source why a data set was not found.
 pub(crate) type Reasons = Vec<String>;
 
 impl Search {

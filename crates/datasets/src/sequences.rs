@@ -160,7 +160,8 @@ impl<X: Element> SequenceDataset<i64, X> {
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), and when a label is not in `0..classes`.
+    /// The errors of [`new`](Self::new), and when a label is not in
+    /// `0..classes`.
     pub fn classification(
         sequences: Vec<Tensor<X>>,
         labels: Tensor<i64>,

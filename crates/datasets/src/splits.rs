@@ -167,7 +167,7 @@ macro_rules! ways {
             ///
             /// # Errors
             ///
-            /// Those of [`ImageSplitsOptions::load`].
+            /// The errors of [`ImageSplitsOptions::load`].
             pub fn load() -> Result<ImageSplits> {
                 Self::options().load()
             }
@@ -176,7 +176,8 @@ macro_rules! ways {
             ///
             /// # Errors
             ///
-            /// When a file is missing, unreadable or not what its name says.
+            /// When a file is missing, unreadable or has other contents than
+            /// its name implies.
             pub fn from_dir(folder: impl AsRef<Path>) -> Result<ImageSplits> {
                 Self::options().dir(folder.as_ref().to_path_buf()).load()
             }
@@ -288,7 +289,7 @@ impl Emnist {
     ///
     /// # Errors
     ///
-    /// Those of [`ImageSplitsOptions::load`].
+    /// The errors of [`ImageSplitsOptions::load`].
     pub fn load(split: EmnistSplit) -> Result<ImageSplits> {
         Self::options(split).load()
     }
@@ -297,7 +298,8 @@ impl Emnist {
     ///
     /// # Errors
     ///
-    /// When a file is missing, unreadable or not what its name says.
+    /// When a file is missing, unreadable or has other contents than its name
+    /// implies.
     pub fn from_dir(folder: impl AsRef<Path>, split: EmnistSplit) -> Result<ImageSplits> {
         Self::options(split).dir(folder.as_ref().to_path_buf()).load()
     }

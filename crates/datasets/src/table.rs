@@ -149,7 +149,7 @@ impl Csv {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read), without a path.
+    /// The errors of [`read`](Self::read), without a path.
     pub fn parse(&self, bytes: &[u8]) -> Result<Table> {
         self.table(bytes.to_vec()).map_err(|fault| fault.in_memory("Csv::parse"))
     }

@@ -53,7 +53,7 @@ impl TextEncoder {
     ///
     /// # Errors
     ///
-    /// Those of [`Vocabulary::encode_batch`].
+    /// The errors of [`Vocabulary::encode_batch`].
     pub fn inputs<X: AsRef<str>>(&self, texts: &[X]) -> Result<Tensor<i64>> {
         let batch = self.vocabulary.encode_batch(texts, Some(self.length))?;
         let mut ids = batch.values.to_vec();

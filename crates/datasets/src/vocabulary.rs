@@ -221,8 +221,8 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// Those of [`encode`](Self::encode), with the index of the text, and when
-    /// there is not enough memory for texts of this length.
+    /// The errors of [`encode`](Self::encode), with the index of the text, and
+    /// when there is not enough memory for texts of this length.
     pub fn encode_batch<X: AsRef<str>>(
         &self,
         texts: &[X],
@@ -240,7 +240,8 @@ impl Vocabulary {
         let mut values = Vec::new();
         let elements = texts.len().saturating_mul(length);
         values.try_reserve_exact(elements).map_err(|_| {
-            let message = format!("there is no memory for {} texts of {length}", texts.len());
+            let message =
+                format!("not enough memory for {} texts of {length} symbols", texts.len());
             Error::argument("Vocabulary::encode_batch", message)
         })?;
         for text in &texts {
@@ -260,7 +261,7 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// When a number has no symbol.
+    /// When a number does not belong to a symbol.
     pub fn decode(&self, numbers: &[i64]) -> Result<String> {
         let unknown = |number: i64| {
             let message = format!("there is no symbol {number}, only numbers below {}", self.len());
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(*whole.values.shape(), [3, 3]);
         assert_eq!(vocabulary.encode_batch(&[""; 0], None).unwrap().values.len(), 0);
         let error = vocabulary.encode_batch(&texts, Some(usize::MAX)).unwrap_err().to_string();
-        assert!(error.contains("no memory for 3 texts"), "{error}");
+        assert!(error.contains("not enough memory for 3 texts"), "{error}");
         let characters = Vocabulary::characters("ab");
         let error = characters.encode_batch(&["ab", "abc"], None).unwrap_err().to_string();
         assert!(error.contains("text 1") && error.contains("'c' at byte 2"), "{error}");

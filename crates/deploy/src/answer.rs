@@ -1,4 +1,4 @@
-//! [`Answer`]: what a network says of one sample.
+//! [`Answer`]: the prediction for one sample.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::value::Value;
 
-/// What a network says of one sample.
+/// The prediction for one sample.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The class and the probabilities, of a network whose classes have names.
+    /// The class and the probabilities, for a network with class names.
     Class(Prediction),
-    /// The outputs for the sample in row-major order, of any other network.
+    /// The outputs for the sample in row-major order, for any other network.
     Numbers(Vec<f64>),
 }
 
 impl Answer {
-    /// The answers in the outputs of a network, one for each sample. They are in
-    /// the first output of floats.
+    /// The answers from the outputs of a network, one for each sample. They are
+    /// in the first float output.
     pub(crate) fn of(outputs: &[Value], classes: &Arc<[String]>) -> Result<Vec<Self>> {
         let answers = outputs.iter().find_map(|output| match output {
             Value::Tensor(AnyTensor::F32(output)) => Some(answers(output, classes)),
@@ -29,11 +29,11 @@ impl Answer {
             _ => None,
         });
         answers.unwrap_or_else(|| {
-            Err(Error::argument("Network::predict", "the network has no output of floats"))
+            Err(Error::argument("Network::predict", "expected an output of floats, found none"))
         })
     }
 
-    /// The class, if the answer is one.
+    /// The class, if the answer is a class.
     pub fn class(&self) -> Option<&Prediction> {
         match self {
             Self::Class(prediction) => Some(prediction),
@@ -47,7 +47,7 @@ fn answers<T: Float>(output: &Tensor<T>, classes: &Arc<[String]>) -> Result<Vec<
         return Ok(Prediction::of(output, classes)?.into_iter().map(Answer::Class).collect());
     }
     let Some((&samples, sample)) = output.shape().split_first() else {
-        let message = "expected an output with an axis of samples, got one without axes";
+        let message = "expected an output with a batch axis, got a scalar";
         return Err(Error::shape("Network::predict", message));
     };
     let numbers: Vec<f64> = output.to_vec().into_iter().map(T::to_f64).collect();
@@ -56,7 +56,7 @@ fn answers<T: Float>(output: &Tensor<T>, classes: &Arc<[String]>) -> Result<Vec<
     Ok((0..samples).map(of).collect())
 }
 
-/// Prints `cat (97.1%)`, or the numbers with commas between them.
+/// Prints `cat (97.1%)`, or the numbers separated by commas.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,8 +69,9 @@ impl fmt::Display for Answer {
     }
 }
 
-/// As `{"class": "cat", "probability": 0.971, "ranked": [["cat", 0.971], …]}` or
-/// `{"numbers": [0.5]}`, in which `null` stands for a number that is not finite.
+/// Serialises as
+/// `{"class": "cat", "probability": 0.971, "ranked": [["cat", 0.971], …]}` or
+/// `{"numbers": [0.5]}`, in which numbers that are not finite are `null`.
 impl Serialize for Answer {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -1,4 +1,5 @@
-//! What goes in and out of a network: names, element types and shapes.
+//! Descriptions of the inputs and outputs of a network: names, element types
+//! and shapes.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use dendra_tensor::{AnyTensor, Shape};
 
 use crate::value::Value;
 
-/// The format of a model's file.
+/// The format of a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
@@ -27,7 +28,7 @@ impl fmt::Display for Format {
 
 macro_rules! elements {
     ($($(#[$doc:meta])* $name:ident $text:literal)*) => {
-        /// The type of a tensor's elements.
+        /// The element type of a tensor.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ElementType { $($(#[$doc])* $name,)* }
@@ -42,7 +43,7 @@ macro_rules! elements {
 }
 
 elements! {
-    /// Truth values.
+    /// Booleans.
     Bool "bool"
     /// 8-bit unsigned integers.
     U8 "u8"
@@ -64,12 +65,12 @@ elements! {
     F32 "f32"
     /// 64-bit floats.
     F64 "f64"
-    /// Texts.
+    /// Strings.
     Text "text"
 }
 
 impl ElementType {
-    /// The type of the elements of a tensor.
+    /// The element type of a tensor.
     pub fn of(tensor: &AnyTensor) -> Self {
         match tensor {
             AnyTensor::F32(_) => Self::F32,
@@ -96,9 +97,9 @@ impl fmt::Display for ElementType {
 /// The length of an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Axis {
-    /// This length.
+    /// A fixed length.
     Fixed(usize),
-    /// Any length; the name may be empty.
+    /// Any length. The name may be empty.
     Free(String),
 }
 
@@ -112,19 +113,19 @@ impl fmt::Display for Axis {
     }
 }
 
-/// An input or an output of a network. Prints as `input: f32 [batch, 4]`.
+/// An input or output of a network. It prints as `input: f32 [batch, 4]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// The name.
     pub name: String,
-    /// The type of the elements.
+    /// The element type.
     pub element: ElementType,
-    /// The axes, if the model states them.
+    /// The axes, if the model declares them.
     pub axes: Option<Vec<Axis>>,
 }
 
 impl TensorInfo {
-    /// A tensor of any number of samples of this shape.
+    /// A tensor with any number of samples of this shape.
     pub(crate) fn batch(name: &str, element: ElementType, sample: &Shape) -> Self {
         let fixed = sample.iter().map(|&length| Axis::Fixed(length));
         let axes = [Axis::Free("batch".to_owned())].into_iter().chain(fixed).collect();
@@ -144,7 +145,7 @@ impl TensorInfo {
         self.element == value.element() && self.axes.as_ref().is_none_or(fits)
     }
 
-    /// The shape of one sample, without the batch axis; `None` unless it is
+    /// The shape of one sample, without the batch axis; `None` if it is not
     /// fixed.
     pub fn sample_shape(&self) -> Option<Shape> {
         let (_, sample) = self.axes.as_ref()?.split_first()?;

@@ -10,7 +10,7 @@ use crate::value::Value;
 
 const PLACE: &str = "Network::prepare_json";
 
-/// How deep lists of numbers may be nested.
+/// The largest depth of nested lists of numbers.
 const MOST_AXES: usize = 16;
 
 /// Samples as JSON.
@@ -22,20 +22,18 @@ enum Samples {
 }
 
 impl Network {
-    /// The inputs for samples as JSON:
+    /// Prepares the inputs from samples as JSON:
     ///
-    /// - `{"rows": [{"age": 31, "city": "Oslo"}, …]}`: the values of the
-    ///   columns, `null` for a missing one, for a network with a preprocessing of
-    ///   tables;
-    /// - `{"rows": [[0.5, 1, …], …]}`: the numbers of each sample, which may be
-    ///   nested in lists, for a network without preprocessing;
+    /// - `{"rows": [{"age": 31, "city": "Oslo"}, …]}`: the values of columns,
+    ///   `null` if missing, for a network with a preprocessing of tables;
+    /// - `{"rows": [[0.5, 1, …], …]}`: the numbers of each sample, possibly in
+    ///   nested lists, for a network without preprocessing;
     /// - `{"texts": ["a good day", …]}`: for a network with a preprocessing of
     ///   texts.
     ///
     /// # Errors
     ///
-    /// When the text is not such JSON, or the network does not take such
-    /// samples.
+    /// When the JSON is invalid, or the network does not accept such samples.
     pub fn prepare_json(&self, json: &[u8]) -> Result<Value> {
         match serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))? {
             Samples::Texts(texts) => self.prepare_texts(&texts),
@@ -48,7 +46,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// Those of [`prepare_json`](Self::prepare_json) and
+    /// The errors of [`prepare_json`](Self::prepare_json) and
     /// [`predict`](Self::predict).
     pub fn predict_json(&self, json: &[u8]) -> Result<Vec<Answer>> {
         self.predict(self.prepare_json(json)?)
@@ -69,7 +67,9 @@ impl Network {
             let found = numbers.len() - before;
             let expected = *each.get_or_insert(found);
             if found != expected {
-                let message = format!("row {index} has {found} numbers, the first has {expected}");
+                let message = format!(
+                    "expected {expected} numbers in row {index} as in the first, got {found}"
+                );
                 return Err(wrong(message));
             }
         }
@@ -78,7 +78,9 @@ impl Network {
             Some(&samples) if samples != rows.len() => {
                 let input = &self.inputs()[0];
                 let found = each.unwrap_or(0);
-                Err(wrong(format!("a row has {found} numbers, and the network takes {input}")))
+                Err(wrong(format!(
+                    "expected rows for an input {input}, got {found} numbers in a row"
+                )))
             }
             _ => Ok(value),
         }
@@ -102,13 +104,13 @@ impl Network {
         };
         let objects = rows.into_iter().enumerate().map(|(index, row)| match row {
             Json::Object(object) => Ok(object),
-            _ => Err(wrong(format!("row {index} is no object, others are"))),
+            _ => Err(wrong(format!("expected an object for row {index} as for the others"))),
         });
         let objects: Vec<serde_json::Map<String, Json>> = objects.collect::<Result<_>>()?;
         let columns = encoder.columns().map(|column| {
             let name = column.name;
             let values = objects.iter().enumerate().map(|(row, object)| {
-                let missing = || wrong(format!("row {row} has no value {name:?}"));
+                let missing = || wrong(format!("the value {name:?} of row {row} is missing"));
                 object.get(name).ok_or_else(missing)
             });
             let values = values.collect::<Result<Vec<&Json>>>()?;
@@ -138,13 +140,15 @@ fn flatten(json: &Json, numbers: &mut Vec<f64>, depth: usize) -> std::result::Re
             numbers.push(f64::from(u8::from(*value)));
             Ok(())
         }
-        Json::Array(_) if depth == MOST_AXES => Err(format!("more than {MOST_AXES} lists nested")),
+        Json::Array(_) if depth == MOST_AXES => {
+            Err(format!("expected at most {MOST_AXES} nested lists"))
+        }
         Json::Array(items) => items.iter().try_for_each(|item| flatten(item, numbers, depth + 1)),
         _ => Err("expected a list of numbers".to_owned()),
     }
 }
 
-/// A column of numbers; a text that is a number counts as one.
+/// A column of numbers. Texts with a number are converted.
 #[cfg(feature = "tables")]
 fn numbers(name: &str, values: &[&Json]) -> Result<dendra_datasets::Column> {
     let number = |(row, value): (usize, &&Json)| {

@@ -1,11 +1,11 @@
-//! Any model file as one type, for programs that only predict.
+//! One type for any model file, for programs that only predict.
 //!
-//! [`Network::load`] opens a file by its content: a safetensors file of a
+//! [`Network::load`] detects the format of a file: a safetensors file of a
 //! `Sequential`, with or without the preprocessing and the class names of a
-//! `Predictor`, a checkpoint of its training, or an ONNX model. It says what
-//! goes in and out, runs on tensors, and predicts from raw data: rows, pictures,
-//! texts or numbers. The command line, the server and the bindings for C and for
-//! browsers are built on it.
+//! `Predictor`, a checkpoint of its training, or an ONNX model. A network
+//! describes its inputs and outputs, runs on tensors, and predicts from raw
+//! data: rows, pictures, texts or numbers. The command line, the server and the
+//! bindings for C and browsers use it.
 //!
 //! ```
 //! use dendra_deploy::{Answer, Network};

@@ -1,4 +1,4 @@
-//! [`Network`]: a model of any file, ready to run.
+//! [`Network`]: a model from any file, ready to run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +16,12 @@ use crate::describe::{Axis, ElementType, Format, TensorInfo};
 use crate::value::Value;
 
 /// The largest number of samples that [`Network::predict`] runs at once, which
-/// bounds the memory.
+/// limits the memory.
 const BATCH: usize = 128;
 
-/// A model that was read from a file of any format, ready to run.
+/// A model from a file of any format, ready to run.
 ///
-/// It changes nothing when it runs, so one network serves many threads.
+/// Running it does not change it, so several threads can share it.
 pub struct Network {
     pub(crate) model: Kind,
     pub(crate) inputs: Vec<TensorInfo>,
@@ -31,7 +31,7 @@ pub struct Network {
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// The model by its format.
+/// The model, depending on the format.
 pub(crate) enum Kind {
     Sequential(Box<Sequential>),
     #[cfg(feature = "onnx")]
@@ -48,18 +48,19 @@ impl Network {
         }
     }
 
-    /// The inputs that a run needs. The one of a `Sequential` is named `input`.
+    /// The required inputs of a run. The input of a `Sequential` is named
+    /// `input`.
     pub fn inputs(&self) -> &[TensorInfo] {
         &self.inputs
     }
 
-    /// The outputs. The one of a `Sequential` is named `output`.
+    /// The outputs. The output of a `Sequential` is named `output`.
     pub fn outputs(&self) -> &[TensorInfo] {
         &self.outputs
     }
 
-    /// The names of the classes in the order of their labels; empty if they have
-    /// none, as for a regression.
+    /// The names of the classes in the order of their labels; empty if there
+    /// are none, as for a regression.
     pub fn class_names(&self) -> &[String] {
         &self.classes
     }
@@ -71,7 +72,7 @@ impl Network {
         self
     }
 
-    /// What makes inputs of raw data.
+    /// The preprocessing, which converts raw data to inputs.
     pub fn preprocessing(&self) -> &AnyPreprocessing {
         &self.preprocessing
     }
@@ -81,7 +82,8 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// When it makes inputs of another shape than the network takes.
+    /// When the preprocessing returns inputs of another shape than the network
+    /// accepts.
     pub fn with_preprocessing(mut self, preprocessing: AnyPreprocessing) -> Result<Self> {
         let refuse = |message| Err(Error::argument("Network::with_preprocessing", message));
         let input = self.only_input()?;
@@ -89,35 +91,35 @@ impl Network {
             && made != taken
         {
             return refuse(format!(
-                "the network takes {taken}, and the preprocessing makes {made}"
+                "expected a preprocessing for inputs of shape {taken}, got one for {made}"
             ));
         }
         self.preprocessing = preprocessing;
         Ok(self)
     }
 
-    /// Texts of the file by key, beside those of Dendra itself: what another
-    /// program wrote there.
+    /// Metadata of the file that is not Dendra's: texts by key from another
+    /// program.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// Whether the samples of a batch do not influence each other's outputs, so
-    /// that independent requests may be joined along the first axis and give the
-    /// same bits as alone. It is true for a `Sequential`, whose layers, also those
-    /// of a user's own, take each sample for itself in evaluation; an ONNX model
-    /// may compute anything from its inputs.
+    /// Whether the outputs of a sample do not depend on the other samples of
+    /// the batch. Independent requests can then be concatenated along the batch
+    /// axis, with the same bits. It is true for a `Sequential`, whose layers,
+    /// including user-defined ones, process samples independently in
+    /// evaluation. An ONNX model may compute anything.
     pub fn has_independent_samples(&self) -> bool {
         matches!(self.model, Kind::Sequential(_))
     }
 
-    /// The outputs for inputs by name, in the order of
+    /// Runs the network on inputs by name. The outputs are in the order of
     /// [`outputs`](Self::outputs).
     ///
     /// # Errors
     ///
     /// When an input is missing, unknown or given twice, or has another element
-    /// type or shape than the model takes.
+    /// type or shape than the model accepts.
     pub fn run(&self, inputs: &[(&str, Value)]) -> Result<Vec<Value>> {
         self.check(inputs)?;
         match &self.model {
@@ -141,13 +143,13 @@ impl Network {
         }
     }
 
-    /// Checks the names, element types and shapes of inputs, which
-    /// [`run`](Self::run) does too.
+    /// Checks the names, element types and shapes of inputs, as
+    /// [`run`](Self::run) also does.
     ///
     /// # Errors
     ///
     /// When an input is missing, unknown or given twice, or has another element
-    /// type or shape than the model states.
+    /// type or shape than the model declares.
     pub fn check<S: AsRef<str>>(&self, inputs: &[(S, Value)]) -> Result<()> {
         let refuse = |message: String| Err(Error::argument("Network::run", message));
         let names = || self.inputs.iter().map(|info| info.name.as_str()).collect::<Vec<_>>();
@@ -177,19 +179,19 @@ impl Network {
         match &self.inputs[..] {
             [input] => Ok(input),
             inputs => {
-                let message = format!("expected a network of one input, it has {}", inputs.len());
+                let message = format!("expected a network of one input, got {}", inputs.len());
                 Err(Error::argument("Network::predict", message))
             }
         }
     }
 
-    /// The answer for each sample of the inputs of a network that has one input,
-    /// without preprocessing. Many samples are run in parts.
+    /// Predicts each sample of an input, without preprocessing. The network
+    /// must have one input. A large batch is run in parts.
     ///
     /// # Errors
     ///
-    /// When the network has several inputs or refuses this one, has no output of
-    /// floats, or has outputs that are not those of its classes.
+    /// When the network has several inputs or rejects this one, has no float
+    /// output, or the outputs do not match the classes.
     pub fn predict(&self, input: impl Into<Value>) -> Result<Vec<Answer>> {
         let (info, input) = (self.only_input()?, input.into());
         let samples = input.shape().first().copied().unwrap_or(0);
@@ -209,92 +211,92 @@ impl Network {
         Ok(answers)
     }
 
-    /// The answers in outputs that [`run`](Self::run) gave, one for each sample:
-    /// those of the first output of floats, which are logits or probabilities if
-    /// the classes have names.
+    /// Converts the outputs of [`run`](Self::run) to an answer for each sample.
+    /// It uses the first float output, which contains logits or probabilities
+    /// if there are class names.
     ///
     /// # Errors
     ///
-    /// When there is no output of floats, or it has another shape than
+    /// When there is no float output, or it has another shape than
     /// `[samples, classes]` or, for two classes, `[samples, 1]`.
     pub fn answers(&self, outputs: &[Value]) -> Result<Vec<Answer>> {
         Answer::of(outputs, &self.classes)
     }
 
-    /// The inputs for some texts.
+    /// Prepares the inputs from texts.
     ///
     /// # Errors
     ///
-    /// When the preprocessing is none of texts, or refuses one.
+    /// When the preprocessing is not for texts, or rejects one.
     pub fn prepare_texts<X: AsRef<str>>(&self, texts: &[X]) -> Result<Value> {
         Ok(self.preprocessing.texts(texts)?.into())
     }
 
-    /// The answer for each text.
+    /// Predicts each text.
     ///
     /// # Errors
     ///
-    /// Those of [`prepare_texts`](Self::prepare_texts) and
+    /// The errors of [`prepare_texts`](Self::prepare_texts) and
     /// [`predict`](Self::predict).
     pub fn predict_texts<X: AsRef<str>>(&self, texts: &[X]) -> Result<Vec<Answer>> {
         self.predict(self.prepare_texts(texts)?)
     }
 
-    /// The inputs for the rows of a table.
+    /// Prepares the inputs from the rows of a table.
     ///
     /// # Errors
     ///
-    /// When the preprocessing is none of tables, or refuses this one.
+    /// When the preprocessing is not for tables, or rejects this one.
     #[cfg(feature = "tables")]
     pub fn prepare_table(&self, table: &Table) -> Result<Value> {
         Ok(self.preprocessing.table(table)?.into())
     }
 
-    /// The answer for each row of a table.
+    /// Predicts each row of a table.
     ///
     /// # Errors
     ///
-    /// Those of [`prepare_table`](Self::prepare_table) and
+    /// The errors of [`prepare_table`](Self::prepare_table) and
     /// [`predict`](Self::predict).
     #[cfg(feature = "tables")]
     pub fn predict_table(&self, table: &Table) -> Result<Vec<Answer>> {
         self.predict(self.prepare_table(table)?)
     }
 
-    /// The inputs for the contents of some PNG or JPEG files.
+    /// Prepares the inputs from the contents of PNG or JPEG files.
     ///
     /// # Errors
     ///
-    /// When the preprocessing is none of pictures, or one cannot be decoded.
+    /// When the preprocessing is not for pictures, or one cannot be decoded.
     #[cfg(feature = "images")]
     pub fn prepare_images<X: AsRef<[u8]>>(&self, files: &[X]) -> Result<Value> {
         Ok(self.preprocessing.images(files)?.into())
     }
 
-    /// The answer for the contents of each PNG or JPEG file.
+    /// Predicts the contents of each PNG or JPEG file.
     ///
     /// # Errors
     ///
-    /// Those of [`prepare_images`](Self::prepare_images) and
+    /// The errors of [`prepare_images`](Self::prepare_images) and
     /// [`predict`](Self::predict).
     #[cfg(feature = "images")]
     pub fn predict_images<X: AsRef<[u8]>>(&self, files: &[X]) -> Result<Vec<Answer>> {
         self.predict(self.prepare_images(files)?)
     }
 
-    /// The inputs for samples that are numbers: a flat list of as many as the
-    /// samples need, in row-major order. They become the element type of the
-    /// input, which must be the only one.
+    /// Prepares the input from the numbers of all samples in row-major order.
+    /// They are converted to the element type of the input, which must be the
+    /// only one.
     ///
     /// # Errors
     ///
-    /// When the shape of a sample is not fixed, the numbers are no multiple of
-    /// its size, or a number does not exist in the element type.
+    /// When the shape of a sample is not fixed, the number of elements is not a
+    /// multiple of its size, or a number does not fit the element type.
     pub fn prepare_numbers(&self, numbers: &[f64]) -> Result<Value> {
         let refuse = |message: String| Err(Error::argument("Network::prepare_numbers", message));
         let input = self.only_input()?;
         let Some(sample) = input.sample_shape() else {
-            return refuse(format!("the samples of the input have no fixed shape: {input}"));
+            return refuse(format!("expected samples of a fixed shape, got {input}"));
         };
         let each = sample.elements();
         if each == 0 || !numbers.len().is_multiple_of(each) {
@@ -318,7 +320,7 @@ impl Network {
                 let numbers = numbers.iter().map(|&number| number as i64).collect();
                 Ok(Tensor::from_vec(numbers, shape)?.into())
             }
-            other => refuse(format!("expected an input of f32, f64 or i64, it is {other}")),
+            other => refuse(format!("expected an input of f32, f64 or i64, got {other}")),
         }
     }
 }

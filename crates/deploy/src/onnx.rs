@@ -44,10 +44,10 @@ fn describe(info: &ValueInfo) -> Result<TensorInfo> {
     let (element, axes) = match &info.kind {
         Some(Type::Tensor(element, axes)) => (*element, axes),
         Some(_) => return refuse("only tensors are supported as inputs and outputs".to_owned()),
-        None => return refuse("the model does not state its element type".to_owned()),
+        None => return refuse("the model does not declare its element type".to_owned()),
     };
     let Some(element) = element_type(element) else {
-        return refuse(format!("elements of type {} are not supported here", element.name()));
+        return refuse(format!("the element type {} is not supported", element.name()));
     };
     let axis = |dimension: &Dimension| match dimension {
         Dimension::Fixed(length) => Axis::Fixed(*length),
@@ -107,7 +107,7 @@ fn to_onnx(name: &str, value: &Value) -> Result<dendra_onnx::Value> {
         Value::Tensor(AnyTensor::I64(x)) => x.clone().into(),
         Value::Tensor(AnyTensor::Bool(x)) => x.clone().into(),
         Value::Texts(..) => {
-            let message = "inputs of texts are not supported";
+            let message = "string inputs are not supported";
             return Err(Error::argument(format!("input {name:?}"), message));
         }
     })
@@ -134,7 +134,7 @@ fn from_onnx(tensor: &TypedTensor) -> Result<Value> {
         Some(ElementType::F64) => of::<f64>(tensor),
         Some(ElementType::F32) => of::<f32>(tensor),
         None => {
-            let message = format!("elements of type {}", tensor.element().name());
+            let message = format!("the element type {} is not supported", tensor.element().name());
             Err(Error::argument("Network::run", message))
         }
     }

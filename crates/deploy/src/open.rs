@@ -1,4 +1,4 @@
-//! Opening files by their content.
+//! Opening files and detecting their format.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,22 +13,22 @@ use crate::ElementType;
 use crate::describe::{Format, TensorInfo};
 use crate::network::{Kind, Network};
 
-/// The number of bytes at the start of a file that tell its format.
+/// The number of bytes at the start of a file that identify its format.
 const START: usize = 9;
 
-/// What errors name in place of a path, for models in memory.
+/// The path of models in memory in error messages.
 const IN_MEMORY: &str = "the model";
 
 impl Network {
-    /// Opens a model's file: a safetensors file of a `Sequential` or a
+    /// Opens a model file: a safetensors file of a `Sequential` or a
     /// `Predictor`, a checkpoint of its training, or an ONNX model (feature
     /// `onnx`), whose external data must be in the same folder or below.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is of another format, is damaged, or holds
-    /// something that this program does not know: a layer, an operator, a
-    /// feature that it was built without.
+    /// When the file cannot be read, has another format, is invalid, or
+    /// contains a layer or an operator that this program does not know, or
+    /// needs a disabled feature.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed = |error| Error::io(path, error);
@@ -45,11 +45,11 @@ impl Network {
         }
     }
 
-    /// Opens a model in memory, which has no external data.
+    /// Opens a model in memory. It cannot have external data.
     ///
     /// # Errors
     ///
-    /// Those of [`load`](Self::load).
+    /// The errors of [`load`](Self::load).
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let start = &bytes[..bytes.len().min(START)];
         match format_of(start) {
@@ -72,7 +72,8 @@ impl Network {
             && made != *model.input_shape()
         {
             let taken = model.input_shape();
-            let message = format!("the network takes {taken}, and the preprocessing makes {made}");
+            let message =
+                format!("expected a preprocessing for inputs of shape {taken}, got one for {made}");
             return Err(Error::file(path, message));
         }
         let element = if model.takes_tokens() { ElementType::I64 } else { ElementType::F32 };
@@ -108,13 +109,13 @@ fn own(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
     metadata.into_iter().filter(|(key, _)| !key.starts_with("dendra.")).collect()
 }
 
-/// The format of a file that begins so.
+/// The format of a file that starts with these bytes.
 fn format_of(start: &[u8]) -> Option<Format> {
     match start {
-        // The length of a header, which is JSON.
+        // The length of a header in JSON.
         [.., 0, b'{'] if start.len() == START => Some(Format::Safetensors),
-        // A message whose first field is one of a `ModelProto`: a number (the
-        // version) or a text or message of lower number than 32.
+        // A message whose first field is a field of `ModelProto`: a number (the
+        // version), or a string or message with a field number below 32.
         [key, _, ..] => match (key >> 3, key & 7) {
             (1 | 5, 0) | (2..=4 | 6..=8 | 14 | 20 | 25, 2) => Some(Format::Onnx),
             _ => None,
@@ -123,16 +124,16 @@ fn format_of(start: &[u8]) -> Option<Format> {
     }
 }
 
-/// Why a file that begins so cannot be opened.
+/// The reason why a file that starts with these bytes cannot be opened.
 fn unknown(start: &[u8]) -> String {
     let what = match start {
         [] => "it is empty".to_owned(),
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-            "it is a file of PyTorch, which holds weights without the network".to_owned()
+            "it is a PyTorch file, which contains weights without the network".to_owned()
         }
-        [0x89, b'H', b'D', b'F', ..] => "it is a file of Keras or HDF5".to_owned(),
+        [0x89, b'H', b'D', b'F', ..] => "it is a Keras or HDF5 file".to_owned(),
         [b'G', b'G', b'U', b'F', ..] => "it is a GGUF file".to_owned(),
-        start => format!("it begins with \"{}\"", start.escape_ascii()),
+        start => format!("it starts with \"{}\"", start.escape_ascii()),
     };
     format!("expected a safetensors file or an ONNX model: {what}")
 }
@@ -151,7 +152,7 @@ mod tests {
             (b"PK\x03\x04....", "PyTorch"),
             (b"\x89HDF\r\n\x1a\n", "HDF5"),
             (b"GGUF\x03", "GGUF"),
-            (b"hello", "begins with \"hello\""),
+            (b"hello", "starts with \"hello\""),
         ] {
             assert_eq!(format_of(start), None, "{start:?}");
             assert!(unknown(start).contains(expected), "{}", unknown(start));

@@ -1,28 +1,31 @@
-//! [`Value`]: what goes into a network and comes out.
+//! [`Value`]: an input or output of a network.
 
 use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor};
 
 use crate::describe::ElementType;
 
-/// A tensor of numbers or of texts.
+/// A tensor of numbers or strings.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Numbers or truth values.
+    /// Numbers or booleans.
     Tensor(AnyTensor),
-    /// Texts in row-major order, as many as the shape has elements.
+    /// Strings in row-major order, as many as the shape has elements.
     Texts(Shape, Vec<String>),
 }
 
 impl Value {
-    /// Texts of a shape, in row-major order.
+    /// Strings of this shape, in row-major order.
     ///
     /// # Errors
     ///
-    /// When their number is not that of the shape.
+    /// When their number does not match the shape.
     pub fn texts(shape: impl Into<Shape>, texts: Vec<String>) -> Result<Self> {
         let shape = shape.into();
         if shape.checked_elements() != Some(texts.len()) {
-            let message = format!("expected the texts of shape {shape}, got {}", texts.len());
+            let message = format!(
+                "expected as many texts as shape {shape} has elements, got {}",
+                texts.len()
+            );
             return Err(Error::shape("Value::texts", message));
         }
         Ok(Self::Texts(shape, texts))
@@ -36,7 +39,7 @@ impl Value {
         }
     }
 
-    /// The type of the elements.
+    /// The element type.
     pub fn element(&self) -> ElementType {
         match self {
             Self::Tensor(tensor) => ElementType::of(tensor),
@@ -52,12 +55,12 @@ impl Value {
         }
     }
 
-    /// The parts along the first axis with these numbers of samples, which
-    /// [`join`](Self::join) had joined.
+    /// Splits a value into parts with these numbers of samples along the batch
+    /// axis: the inverse of [`join`](Self::join).
     ///
     /// # Errors
     ///
-    /// When the first axis is shorter.
+    /// When the batch axis is shorter.
     pub fn split(&self, counts: &[usize]) -> Result<Vec<Self>> {
         let mut start = 0;
         let part = |&count: &usize| {
@@ -80,13 +83,14 @@ impl Value {
         counts.iter().map(part).collect()
     }
 
-    /// The values joined along the first axis.
+    /// Concatenates values along the batch axis.
     ///
     /// # Errors
     ///
-    /// When there is none, or their element types or the other axes differ.
+    /// When there are no values, or their element types or other axes differ.
     pub fn join(parts: &[&Self]) -> Result<Self> {
-        let refuse = || Error::argument("Value::join", "expected values of one type and shape");
+        let refuse =
+            || Error::argument("Value::join", "expected values of the same type and shape");
         match parts.first().ok_or_else(refuse)? {
             Self::Texts(first, _) => {
                 let (mut all, mut count) = (Vec::new(), 0);
@@ -107,7 +111,10 @@ impl Value {
 }
 
 fn no_samples() -> Error {
-    Error::shape("Value::split", "expected as many samples along the first axis as are asked for")
+    Error::shape(
+        "Value::split",
+        "expected at least as many samples along the first axis as requested",
+    )
 }
 
 /// `None` if the element types differ.

@@ -143,11 +143,11 @@ fn fields(fields: &Fields) -> Result<Vec<Field<'_>>> {
     for (index, (field, member)) in fields.iter().zip(fields.members()).enumerate() {
         match field_of(&field.attrs, &field.ty, member, index) {
             Ok(None) => {}
-            Ok(Some((new, place)))
+            Ok(Some((new, span)))
                 if new.name.is_some() && found.iter().any(|field| field.name == new.name) =>
             {
                 let name = new.name.unwrap_or_default();
-                let error = Error::new(place, format!("another field is named `{name}` already"));
+                let error = Error::new(span, format!("another field is named `{name}` already"));
                 merge(&mut wrong, error);
             }
             Ok(Some((new, _))) => found.push(new),
@@ -168,13 +168,13 @@ fn field_of<'a>(
     if skip {
         return Ok(None);
     }
-    let (name, place) = match (&rename, &member) {
+    let (name, span) = match (&rename, &member) {
         (Some(name), _) => (name.value(), name.span()),
         (None, Member::Named(name)) => (name.unraw().to_string(), name.span()),
         (None, Member::Unnamed(index)) => (index.index.to_string(), ty.span()),
     };
     let binding = format_ident!("field_{index}");
-    Ok(Some((Field { member, binding, ty, name: (!flatten).then_some(name) }, place)))
+    Ok(Some((Field { member, binding, ty, name: (!flatten).then_some(name) }, span)))
 }
 
 fn merge(errors: &mut Option<Error>, new: Error) {

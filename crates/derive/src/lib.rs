@@ -62,10 +62,10 @@ pub fn derive_parameters(input: TokenStream) -> TokenStream {
 /// ```ignore
 /// #[derive(Setters)]
 /// pub struct MaxPool<const D: usize> {
-///     kernel_size: Extents<D>,
+///     kernel_size: Sizes<D>,
 ///     /// Elements from one window to the next.
 ///     #[set(into, default = kernel_size)]
-///     stride: Extents<D>,
+///     stride: Sizes<D>,
 ///     /// Whether the number of windows is rounded up.
 ///     #[set(default = false)]
 ///     ceil_mode: bool,

@@ -259,10 +259,10 @@ mod tests {
     fn a_setter_takes_what_the_attributes_say() {
         let code = expanded(parse_quote! {
             struct Settings<const D: usize> {
-                size: Extents<D>,
+                size: Sizes<D>,
                 /// Elements from one window to the next.
                 #[set(into, default = size)]
-                stride: Extents<D>,
+                stride: Sizes<D>,
                 /// Divides the sums.
                 #[set]
                 divisor: Option<usize>,
@@ -277,9 +277,9 @@ mod tests {
             }
         });
         let expected = [
-            "fnwith_defaults(size:Extents<D>)->Self",
+            "fnwith_defaults(size:Sizes<D>)->Self",
             "Default:`size`.",
-            "pubfnstride(mutself,stride:impl::core::convert::Into<Extents<D>>)->Self",
+            "pubfnstride(mutself,stride:impl::core::convert::Into<Sizes<D>>)->Self",
             "pubfndivisor(mutself,divisor:usize)->Self{\
              self.divisor=::core::option::Option::Some(divisor);self}",
             "pubfnmomentum(mutself,momentum:impl::core::convert::Into<Option<f64>>)->Self",

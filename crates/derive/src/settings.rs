@@ -73,8 +73,8 @@ impl FieldSettings {
 }
 
 /// An error if there are options where none are allowed.
-pub(crate) fn none(attributes: &[Attribute], place: &str) -> Result<()> {
-    each(attributes, |meta| Err(meta.error(format_args!("{place} has no settings"))))
+pub(crate) fn none(attributes: &[Attribute], context: &str) -> Result<()> {
+    each(attributes, |meta| Err(meta.error(format_args!("{context} has no settings"))))
 }
 
 /// Calls `setting` with every setting of every `#[parameters(...)]`.

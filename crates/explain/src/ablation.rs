@@ -10,7 +10,7 @@ use crate::features::{Features, Queue, Rows};
 use crate::method::Method;
 use crate::target::Target;
 
-/// How much the score falls when each feature is replaced by that of a
+/// The decrease of the score when each feature is replaced by that of a
 /// baseline.
 #[derive(Clone, Debug)]
 pub struct FeatureAblation<T: Float = f32> {
@@ -25,21 +25,20 @@ impl<T: Float> Default for FeatureAblation<T> {
 }
 
 impl<T: Float> FeatureAblation<T> {
-    /// Replaces each element by 0.
+    /// The baseline is 0.
     pub fn new() -> Self {
         Self { baseline: None, mask: None }
     }
 
-    /// Sets what replaces the elements, in a shape that broadcasts to the
-    /// inputs.
+    /// Sets the baseline, in a shape that broadcasts to the inputs.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
         self
     }
 
-    /// Sets which elements are one feature: those of the same number, in the
-    /// shape of one sample.
+    /// Sets the features: elements with the same number form one feature. The
+    /// mask has the shape of one sample.
     #[must_use]
     pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
         self.mask = Some(mask);
@@ -83,9 +82,9 @@ impl<T: Float> Method<T> for FeatureAblation<T> {
     }
 }
 
-/// How much the score falls when a window that slides over the sample is
-/// replaced by a baseline; an element has the mean over the windows that cover
-/// it (Zeiler and Fergus, 2014).
+/// The decrease of the score when a window that slides over the sample is
+/// replaced by a baseline. The value of an element is the mean over the windows
+/// that cover it (Zeiler and Fergus, 2014).
 #[derive(Clone, Debug)]
 pub struct Occlusion<T: Float = f32> {
     window: Vec<usize>,
@@ -101,15 +100,15 @@ impl<T: Float> Occlusion<T> {
         Self { strides: vec![1; window.len()], window, baseline: None }
     }
 
-    /// Sets how far the window slides along each axis.
+    /// Sets the stride of the window along each axis; the default is 1.
     #[must_use]
     pub fn strides(mut self, strides: impl Into<Vec<usize>>) -> Self {
         self.strides = strides.into();
         self
     }
 
-    /// Sets what replaces the elements, in a shape that broadcasts to the
-    /// inputs; the default is 0.
+    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
+    /// is 0.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
@@ -139,7 +138,7 @@ impl<T: Float> Occlusion<T> {
             let mut longer = Vec::with_capacity(windows.len() * positions);
             for before in &windows {
                 for start in (0..positions).map(|position| position * stride) {
-                    // The last window may be cut off.
+                    // The last window may be truncated.
                     let range = start..length.min(start + window[axis]);
                     let elements = before.iter();
                     longer.push(
@@ -192,9 +191,9 @@ impl<T: Float> Method<T> for Occlusion<T> {
     }
 }
 
-/// How much the score falls when each feature is exchanged among the samples of
-/// the batch. It needs at least two samples; the permutations depend on the
-/// seed alone.
+/// The decrease of the score when each feature is permuted among the samples of
+/// the batch. It needs at least two samples. The permutations depend only on
+/// the seed.
 #[derive(Clone, Debug, Default)]
 pub struct FeaturePermutation {
     mask: Option<Tensor<i64>>,
@@ -207,8 +206,8 @@ impl FeaturePermutation {
         Self::default()
     }
 
-    /// Sets which elements are one feature: those of the same number, in the
-    /// shape of one sample.
+    /// Sets the features: elements with the same number form one feature. The
+    /// mask has the shape of one sample.
     #[must_use]
     pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
         self.mask = Some(mask);
@@ -222,7 +221,8 @@ impl FeaturePermutation {
         self
     }
 
-    /// With a permutation of the samples for each feature.
+    /// Computes the decrease with a permutation of the samples for each
+    /// feature.
     pub(crate) fn with_permutations<T: Float>(
         &self,
         model: &dyn Module<T>,
@@ -265,14 +265,14 @@ impl<T: Float> Method<T> for FeaturePermutation {
     ) -> Result<Attribution<T>> {
         let samples = samples_of(x)?;
         if samples < 2 {
-            let message = format!("expected at least two samples to exchange, got {samples}");
+            let message = format!("expected at least two samples to permute, got {samples}");
             return Err(Error::argument("FeaturePermutation", message));
         }
         let mut rng = Rng::seed(self.seed);
         self.with_permutations(model, x, target, &mut |_| {
             loop {
                 let order = rng.permutation(samples);
-                // Something has to change.
+                // The identity would change nothing.
                 if !order.is_sorted() {
                     return order;
                 }

@@ -4,14 +4,14 @@ use dendra_tensor::{Float, Ops, Tensor};
 
 use crate::batch::per_sample_sum;
 
-/// How much each element of the input, or of a layer, contributes to the
-/// output that is explained.
+/// The contribution of each element of the input, or of a layer, to the output
+/// that is explained.
 #[derive(Clone, Debug)]
 pub struct Attribution<T: Float = f32> {
     pub(crate) values: Tensor<T>,
     pub(crate) prediction: Tensor<T>,
     pub(crate) baseline: Option<Tensor<T>>,
-    /// What the values of each sample add up to if the method is complete.
+    /// The expected sum of the values of each sample if the method is complete.
     pub(crate) total: Option<Tensor<T>>,
 }
 
@@ -21,8 +21,8 @@ impl<T: Float> Attribution<T> {
         Self { values, prediction, baseline: None, total: None }
     }
 
-    /// The result of a method that divides among the elements by how much the
-    /// prediction differs from that of a baseline.
+    /// The result of a method that attributes the difference between the
+    /// predictions for the input and for a baseline.
     pub(crate) fn of_difference(
         values: Tensor<T>,
         prediction: Tensor<T>,
@@ -33,12 +33,12 @@ impl<T: Float> Attribution<T> {
         Self { values, prediction, baseline: Some(baseline), total }
     }
 
-    /// The attributions, in the shape of what they are attributed to.
+    /// The attributions, in the shape of the input or of the layer.
     pub fn values(&self) -> &Tensor<T> {
         &self.values
     }
 
-    /// The attributions, without the rest.
+    /// Consumes the result and returns the attributions.
     pub fn into_values(self) -> Tensor<T> {
         self.values
     }
@@ -48,15 +48,14 @@ impl<T: Float> Attribution<T> {
         &self.prediction
     }
 
-    /// The input that the samples were compared with, in their shape; `None`
-    /// for a method without one, or with a distribution of them.
+    /// The baseline in the shape of the inputs; `None` for a method without a
+    /// baseline, or with a distribution of baselines.
     pub fn baseline(&self) -> Option<&Tensor<T>> {
         self.baseline.as_ref()
     }
 
-    /// The sum of the values of each sample minus what they should add up to,
-    /// `[N]`: Captum's convergence delta. `None` for a method that promises no
-    /// sum.
+    /// The sum of the values of each sample minus the expected sum, `[N]`:
+    /// Captum's convergence delta. `None` for a method without an expected sum.
     pub fn completeness_gap(&self) -> Option<Tensor<T>> {
         let total = self.total.as_ref()?;
         per_sample_sum(&self.values).sub(total).ok()

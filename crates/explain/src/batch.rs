@@ -8,7 +8,7 @@ use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
 use crate::target::Target;
 
-/// How many samples pass through a model at once, where a method needs more.
+/// The number of samples that are evaluated at once.
 pub(crate) const AT_ONCE: usize = 512;
 
 /// A rule that replaces the gradients of operations.
@@ -28,8 +28,7 @@ pub(crate) fn rows<T: Float>(x: &Tensor<T>, rows: Range<usize>) -> Result<Tensor
     x.narrow(0, rows.start, rows.len())
 }
 
-/// Refuses a number of samples, steps or copies that is 0, or more than a method
-/// could ever use.
+/// Returns an error if a number of samples, steps or copies is 0 or too large.
 pub(crate) fn check_count(method: &str, what: &str, count: usize) -> Result<()> {
     const MOST: usize = 1 << 20;
     match (1..=MOST).contains(&count) {
@@ -38,25 +37,25 @@ pub(crate) fn check_count(method: &str, what: &str, count: usize) -> Result<()> 
     }
 }
 
-/// Refuses a size of noise that is negative or not finite.
+/// Returns an error if the size of the noise is negative or not finite.
 pub(crate) fn check_noise(method: &str, size: f64) -> Result<()> {
     if size >= 0.0 && size.is_finite() {
         return Ok(());
     }
-    Err(Error::argument(method, format!("expected noise of a finite size from 0, got {size}")))
+    Err(Error::argument(method, format!("expected a finite noise of at least 0, got {size}")))
 }
 
-/// `copies` copies of the batch, one after the other.
+/// Concatenates `copies` copies of the batch.
 pub(crate) fn tiled<T: Float>(x: &Tensor<T>, copies: usize) -> Result<Tensor<T>> {
     Tensor::cat(&vec![x; copies], 0)
 }
 
-/// The sum over `copies` copies of a batch that follow each other.
+/// Sums `copies` consecutive copies of a batch.
 pub(crate) fn sum_of_copies<T: Float>(x: &Tensor<T>, copies: usize) -> Result<Tensor<T>> {
     copies_apart(x, copies)?.sum_axes(&[0], false)
 }
 
-/// `[copies · N, …]` as `[copies, N, …]`.
+/// Reshapes `[copies · N, …]` to `[copies, N, …]`.
 pub(crate) fn copies_apart<T: Float>(x: &Tensor<T>, copies: usize) -> Result<Tensor<T>> {
     let samples = samples_of(x)? / copies.max(1);
     let shape: Vec<usize> = [copies, samples].iter().chain(&x.shape()[1..]).copied().collect();
@@ -72,7 +71,7 @@ pub(crate) fn per_sample_sum<T: Float>(x: &Tensor<T>) -> Tensor<T> {
     x.sum_axes(&axes, false).unwrap_or_else(|_| x.clone())
 }
 
-/// A number for each of several copies of a batch of `samples`, in a shape that
+/// Values for each of several copies of a batch of `samples`, in a shape that
 /// broadcasts with them.
 pub(crate) fn for_each_copy<T: Float>(
     numbers: impl Iterator<Item = f64>,
@@ -84,14 +83,14 @@ pub(crate) fn for_each_copy<T: Float>(
     for_each_sample(&Tensor::from_vec(rows, [count])?, rank)
 }
 
-/// A number for each sample, `[N]`, in a shape that broadcasts with a batch.
+/// A value for each sample, `[N]`, in a shape that broadcasts with a batch.
 pub(crate) fn for_each_sample<T: Float>(numbers: &Tensor<T>, rank: usize) -> Result<Tensor<T>> {
     let mut shape = vec![1; rank];
     shape[0] = numbers.len();
     numbers.reshape(shape)
 }
 
-/// The baseline of each sample: zeros where none is given.
+/// The baseline of each sample; zeros by default.
 pub(crate) fn baseline_for<T: Float>(
     method: &str,
     given: Option<&Tensor<T>>,
@@ -109,7 +108,7 @@ pub(crate) fn baseline_for<T: Float>(
     }
 }
 
-/// A baseline for each of a distribution, `[B, …]`, for inputs `[N, …]`.
+/// Baselines `[B, …]` from a distribution, for inputs `[N, …]`.
 pub(crate) fn check_baselines<T: Float>(
     method: &str,
     baselines: &Tensor<T>,
@@ -125,7 +124,7 @@ pub(crate) fn check_baselines<T: Float>(
     Err(Error::shape(method, message))
 }
 
-/// The scores of the target, `[N]`, without gradients.
+/// Computes the scores of the target, `[N]`, without gradients.
 pub(crate) fn predict<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,
@@ -142,8 +141,8 @@ pub(crate) fn predict<T: Float>(
     Tensor::cat(&parts.iter().collect::<Vec<_>>(), 0)
 }
 
-/// The scores of the target, `[N]`, and the gradient of each with respect to
-/// its sample.
+/// Computes the scores of the target, `[N]`, and the gradient of each with
+/// respect to its sample.
 pub(crate) fn gradient<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,
@@ -164,7 +163,7 @@ pub(crate) fn gradient<T: Float>(
     Ok((whole(&predictions)?, whole(&gradients)?))
 }
 
-/// The same by a rule that replaces the gradients of operations.
+/// Like [`gradient`], with a rule that replaces the gradients of operations.
 pub(crate) fn gradient_by<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,

@@ -1,5 +1,5 @@
-//! Equality with Captum on networks loaded from PyTorch, in double precision.
-//! `tests/fixtures/make_captum.py` makes the expected values.
+//! Compares with Captum on networks that are loaded from PyTorch, in double
+//! precision. `tests/fixtures/make_captum.py` computes the expected values.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ struct Case {
     name: &'static str,
     model: Sequential<f64>,
     state: StateDict,
-    /// Of each result, the largest difference relative to the largest value.
+    /// The largest difference of each result, relative to the largest value.
     compared: Vec<(String, f64)>,
     read: BTreeSet<String>,
 }
@@ -81,14 +81,14 @@ impl Case {
     }
 
     fn same(&mut self, name: &str, method: &dyn Method<f64>) {
-        // Captum adds Shapley values up in single precision.
+        // Captum sums Shapley values in single precision.
         let bound = if name == "shapley" { 5e-6 } else { 1e-6 };
         let x = self.get("x");
         let found = method.attribute(&self.model, &x, &TARGETS.into()).unwrap();
         self.close(name, found.values(), bound);
     }
 
-    /// The same, with Captum's convergence delta times `sign`.
+    /// Also compares Captum's convergence delta times `sign`.
     fn same_with_delta(&mut self, name: &str, method: &dyn Method<f64>, sign: f64) {
         let x = self.get("x");
         let found = method.attribute(&self.model, &x, &TARGETS.into()).unwrap();
@@ -186,7 +186,7 @@ impl Case {
             (0..4).map(|k| (0..5).map(|i| (3 * i + k) % 5).collect()).collect();
         let found = exact.with_orders(&self.model, &x, &targets, &orders).unwrap();
         self.close("shapley_sampling", found.values(), 5e-6);
-        // With all sets of features, KernelSHAP is exact too.
+        // KernelSHAP is exact too if all sets of features are used.
         let kernel = KernelShap::new(30).baseline(baseline.clone()).feature_mask(mask.clone());
         self.same("shapley", &kernel);
         let draws = self.get("lime_draws");
@@ -256,7 +256,7 @@ impl Case {
     fn relevance(&mut self) {
         let is_normalised = self.name == "norm";
         self.same_with_delta("lrp_default", &Lrp::default(), -1.0);
-        // There, normalisation keeps the default rule.
+        // Captum's normalisation layers keep the default rule.
         let keep = |lrp: Lrp| match is_normalised {
             true => lrp.layer("1", LrpRule::Epsilon(1e-9)),
             false => lrp,

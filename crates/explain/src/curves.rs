@@ -7,18 +7,18 @@ use crate::batch::{baseline_for, samples_of};
 use crate::features::{Queue, Rows};
 use crate::target::Target;
 
-/// The score of one sample while its elements are replaced, those with the
-/// largest attributions first (Petsiuk et al., 2018).
+/// The score of one sample while its elements are replaced, starting with the
+/// largest attributions (Petsiuk et al., 2018).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// The shares of the elements that were replaced, from 0 to 1.
+    /// The replaced shares of the elements, from 0 to 1.
     pub shares: Vec<f64>,
-    /// The score for each.
+    /// The score for each share.
     pub scores: Vec<f64>,
 }
 
 impl Curve {
-    /// The area under the curve, by trapezoids.
+    /// The area under the curve, by the trapezoidal rule.
     pub fn area(&self) -> f64 {
         let pairs = self.shares.windows(2).zip(self.scores.windows(2));
         pairs.map(|(share, score)| (share[1] - share[0]) * (score[0] + score[1]) / 2.0).sum()
@@ -26,8 +26,8 @@ impl Curve {
 }
 
 /// The scores while the elements of each sample are replaced by those of a
-/// baseline, zeros if there is none, in `steps` equal parts. Good attributions
-/// make the score fall early.
+/// baseline (zeros by default) in `steps` equal parts. With good attributions
+/// the score falls early.
 ///
 /// # Errors
 ///
@@ -45,13 +45,12 @@ pub fn deletion<T: Float>(
     curves("deletion", model, (x, &baseline), attributions, &target.into(), steps)
 }
 
-/// The scores while the elements of a baseline, zeros if there is none, are
-/// replaced by those of each sample. Good attributions make the score rise
-/// early.
+/// The scores while the elements of a baseline (zeros by default) are replaced
+/// by those of each sample. With good attributions the score rises early.
 ///
 /// # Errors
 ///
-/// As [`deletion`].
+/// The errors of [`deletion`].
 pub fn insertion<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,
@@ -65,7 +64,7 @@ pub fn insertion<T: Float>(
 }
 
 fn curves<T: Float>(
-    place: &str,
+    context: &str,
     model: &dyn Module<T>,
     (from, to): (&Tensor<T>, &Tensor<T>),
     attributions: &Tensor<T>,
@@ -76,14 +75,14 @@ fn curves<T: Float>(
     if attributions.shape() != from.shape() {
         let (expected, found) = (from.shape(), attributions.shape());
         let message = format!("expected attributions of shape {expected}, got {found}");
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
     let classes = target.for_samples(samples)?;
     let [from, to, values] = [from, to, attributions].map(Rows::of);
     let width = attributions.shape()[1..].iter().product::<usize>();
     if steps == 0 || steps > width {
         let message = format!("expected 1 to {width} steps, one for each element, got {steps}");
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     let shape = &attributions.shape()[1..];
     let mut queue = Queue::new(model, shape);

@@ -1,4 +1,4 @@
-//! DeepLIFT with the Rescale rule, and its mean over baselines.
+//! DeepLIFT with the Rescale rule, and its mean over several baselines.
 
 use dendra_autograd::{RuleCall, RuleGradients, Tape, Var};
 use dendra_nn::Module;
@@ -10,20 +10,21 @@ use crate::method::Method;
 use crate::target::Target;
 
 /// DeepLIFT (Shrikumar et al., 2017) with the Rescale rule: the differences
-/// between input and baseline go through the network in place of gradients.
+/// between input and baseline are propagated through the network instead of
+/// gradients.
 ///
-/// The rules go by the kind of operation. One that is computed element by
-/// element from one value, such as any activation, has the slope
-/// Δoutput / Δinput, or its gradient where Δinput is nearly 0. Softmax has the
-/// same slope, without Captum's normalisation, which breaks completeness. Max
-/// pooling divides the difference of each window among the maximum of the input
-/// and that of the baseline. A product of two values that both depend on the
-/// input has its gradient halfway. Any other operation has its own gradient,
-/// which is exact if it is linear;
-/// [`completeness_gap`](Attribution::completeness_gap) shows what is lost.
+/// The rules depend on the kind of operation. An element-wise operation of one
+/// value, such as an activation, has the slope Δoutput / Δinput, or its
+/// gradient where Δinput is nearly 0. Softmax uses the same slope, without
+/// Captum's normalisation, which is not complete. Max pooling divides the
+/// difference of each window between the maxima of the input and of the
+/// baseline. A product of two values that depend on the input uses the gradient
+/// at the midpoint. Any other operation uses its own gradient, which is exact
+/// for linear ones; [`completeness_gap`](Attribution::completeness_gap) is the
+/// remaining error.
 ///
-/// Input and baseline run as one batch, so axis 0 of each value in the network
-/// has to be that of the samples.
+/// Input and baseline are evaluated as one batch, so axis 0 of each value in
+/// the network must be the batch axis.
 #[derive(Clone, Debug)]
 pub struct DeepLift<T: Float = f32> {
     baseline: Option<Tensor<T>>,
@@ -36,12 +37,12 @@ impl<T: Float> Default for DeepLift<T> {
 }
 
 impl<T: Float> DeepLift<T> {
-    /// Compares with an input of zeros.
+    /// The baseline is 0.
     pub fn new() -> Self {
         Self { baseline: None }
     }
 
-    /// Sets the input to compare with, in a shape that broadcasts to the inputs.
+    /// Sets the baseline, in a shape that broadcasts to the inputs.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
@@ -85,7 +86,7 @@ fn rescale<T: Float>(call: &RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>>
     }
 }
 
-/// The difference between the two halves of a batch, twice.
+/// The difference between the two halves of a batch, repeated for both halves.
 fn difference<T: Float>(x: &Tensor<T>) -> Result<Tensor<T>> {
     let [first, second] = halves(x)?;
     let difference = first - second;
@@ -121,8 +122,8 @@ fn slope<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
 fn max_pool<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
     let input = difference(call.inputs()[0].value())?;
     let [output, of_baseline] = halves(call.output().value())?;
-    // From the baseline up to the larger of both, and from there to the input:
-    // the gradient takes each part to the maximum that it belongs to.
+    // From the baseline up to the larger maximum, and from there to the input.
+    // The gradient assigns each part to its maximum.
     let larger = output.maximum(&of_baseline)?;
     let parts = Tensor::cat(&[&(&larger - &of_baseline), &(&output - &larger)], 0)?;
     let moved = call.gradients_for(&Var::new(call.cotangent().value() * &parts))?;
@@ -133,8 +134,8 @@ fn max_pool<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
     where_different(call, &input, &quotient)
 }
 
-/// The gradient of a bilinear operation between input and baseline, which gives
-/// the difference of its output exactly.
+/// The gradient of a bilinear operation at the midpoint between input and
+/// baseline, which gives the difference of the outputs exactly.
 fn halfway<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
     let tape = Tape::evaluation();
     let inputs = call.inputs();
@@ -157,7 +158,7 @@ pub struct DeepLiftShap<T: Float = f32> {
 }
 
 impl<T: Float> DeepLiftShap<T> {
-    /// With these baselines, `[B, …]`.
+    /// Uses these baselines, `[B, …]`.
     pub fn new(baselines: Tensor<T>) -> Self {
         Self { baselines }
     }

@@ -6,15 +6,15 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 use crate::batch::{AT_ONCE, predict};
 use crate::target::Target;
 
-/// The feature that each element of a sample belongs to.
+/// The feature of each element of a sample.
 pub(crate) struct Features {
     of_element: Vec<usize>,
     count: usize,
 }
 
 impl Features {
-    /// A feature for each element, or the groups of a mask in the shape of one
-    /// sample. The numbers of the features need not be consecutive.
+    /// Each element is a feature, or a mask in the shape of one sample groups
+    /// them. The numbers in the mask need not be consecutive.
     pub(crate) fn of<T: Float>(
         method: &str,
         mask: Option<&Tensor<i64>>,
@@ -52,13 +52,13 @@ impl Features {
         elements.map(|((&x, &other), &feature)| if kept[feature] { x } else { other }).collect()
     }
 
-    /// The value of each feature in all of its elements.
+    /// Copies the value of each feature to all of its elements.
     pub(crate) fn spread<T: Float>(&self, values: &[f64]) -> Vec<T> {
         self.of_element.iter().map(|&feature| T::from_f64(values[feature])).collect()
     }
 }
 
-/// Samples as rows of numbers.
+/// Flattens samples to rows.
 pub(crate) struct Rows<T> {
     values: Vec<T>,
     width: usize,
@@ -90,7 +90,7 @@ impl<'a, T: Float> Queue<'a, T> {
         Self { model, sample, rows: Vec::new(), classes: Vec::new(), scores: Vec::new() }
     }
 
-    /// Adds a row whose score is that of a class.
+    /// Adds a row, of which the score of a class is needed.
     pub(crate) fn push(&mut self, row: Vec<T>, class: usize) -> Result<()> {
         self.rows.extend(row);
         self.classes.push(class);
@@ -106,7 +106,7 @@ impl<'a, T: Float> Queue<'a, T> {
         Ok(())
     }
 
-    /// The scores of all rows, in their order.
+    /// The scores of all rows, in order.
     pub(crate) fn finish(mut self) -> Result<Vec<f64>> {
         if !self.classes.is_empty() {
             self.flush()?;

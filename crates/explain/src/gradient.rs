@@ -60,8 +60,8 @@ impl<T: Float> Method<T> for InputXGradient {
     }
 }
 
-/// The gradient, where each ReLU lets through only what is positive, of input
-/// and of gradient (Springenberg et al., 2015).
+/// The gradient, with each ReLU passing only positive gradients, and only where
+/// its input is positive (Springenberg et al., 2015).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GuidedBackprop;
 
@@ -81,8 +81,8 @@ impl<T: Float> Method<T> for GuidedBackprop {
     }
 }
 
-/// The gradient, where each ReLU lets through what is positive in the gradient,
-/// whatever its input was (Zeiler and Fergus, 2014).
+/// The gradient, with each ReLU passing only positive gradients, regardless of
+/// its input (Zeiler and Fergus, 2014).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Deconvolution;
 

@@ -11,9 +11,9 @@ use crate::batch::{
 use crate::method::Method;
 use crate::target::Target;
 
-/// Gradients at random points between the input and random baselines, times the
-/// difference (Lundberg and Lee, 2017): expected gradients. The draws depend on
-/// the seed alone.
+/// Expected gradients: gradients at random points between the input and random
+/// baselines, times the difference (Lundberg and Lee, 2017). The random numbers
+/// depend only on the seed.
 #[derive(Clone, Debug)]
 pub struct GradientShap<T: Float = f32> {
     baselines: Tensor<T>,
@@ -22,11 +22,11 @@ pub struct GradientShap<T: Float = f32> {
     seed: u64,
 }
 
-/// The random part of [`GradientShap`], for `samples` copies of the batch.
+/// The random numbers of [`GradientShap`], for `samples` copies of the batch.
 pub(crate) struct Draws<T: Float> {
-    /// Added to the inputs.
+    /// The noise that is added to the inputs.
     pub(crate) noise: Tensor<T>,
-    /// A baseline for each.
+    /// The baseline of each copy.
     pub(crate) baselines: Tensor<T>,
     /// The position between baseline and input, `[samples · N]`.
     pub(crate) coefficients: Tensor<T>,
@@ -52,7 +52,7 @@ impl<T: Float> GradientShap<T> {
         self
     }
 
-    /// Sets the seed of the draws.
+    /// Sets the seed of the random numbers.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -90,10 +90,10 @@ impl<T: Float> Method<T> for GradientShap<T> {
         x: &Tensor<T>,
         target: &Target,
     ) -> Result<Attribution<T>> {
-        let place = "GradientShap";
-        let count = check_baselines(place, &self.baselines, x)?;
-        check_count(place, "samples", self.samples)?;
-        check_noise(place, self.stdev)?;
+        let context = "GradientShap";
+        let count = check_baselines(context, &self.baselines, x)?;
+        check_count(context, "samples", self.samples)?;
+        check_noise(context, self.stdev)?;
         let shape = tiled(x, self.samples)?.shape().clone();
         let (rows, mut rng) = (shape[0], Rng::seed(self.seed));
         let chosen: Vec<usize> = (0..rows).map(|_| rng.below(count)).collect();

@@ -12,9 +12,9 @@ use crate::method::Method;
 use crate::quadrature::Quadrature;
 use crate::target::Target;
 
-/// The difference of input and baseline times the mean of the gradients on the
-/// straight way between them (Sundararajan et al., 2017). The attributions add
-/// up to the difference of the two scores, up to
+/// The difference between input and baseline times the mean gradient on the
+/// straight line between them (Sundararajan et al., 2017). The attributions add
+/// up to the difference of the two scores, except for
 /// [`completeness_gap`](Attribution::completeness_gap).
 ///
 /// ```
@@ -37,20 +37,20 @@ pub struct IntegratedGradients<T: Float = f32> {
 }
 
 impl<T: Float> IntegratedGradients<T> {
-    /// With this many gradients; Captum takes 50.
+    /// Uses this number of gradients; Captum's default is 50.
     pub fn new(steps: usize) -> Self {
         Self { steps, quadrature: Quadrature::default(), baseline: None }
     }
 
-    /// Sets the rule of integration; the default is Gauss and Legendre's.
+    /// Sets the quadrature rule; the default is Gauss–Legendre.
     #[must_use]
     pub fn quadrature(mut self, quadrature: Quadrature) -> Self {
         self.quadrature = quadrature;
         self
     }
 
-    /// Sets the input that stands for no information, in a shape that
-    /// broadcasts to the inputs; the default is 0.
+    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
+    /// is 0.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
@@ -90,7 +90,7 @@ pub(crate) fn points(
     Ok(quadrature.points(steps))
 }
 
-/// A batch for each point on the way from the baseline.
+/// The batch for each point on the line from the baseline.
 pub(crate) fn between<T: Float>(
     baseline: &Tensor<T>,
     difference: &Tensor<T>,
@@ -102,7 +102,7 @@ pub(crate) fn between<T: Float>(
     tiled(baseline, points.len())?.add(&way)
 }
 
-/// The batch of each point times the point's weight.
+/// Multiplies the batch of each point by the weight of the point.
 pub(crate) fn weighted<T: Float>(batches: &Tensor<T>, points: &[(f64, f64)]) -> Result<Tensor<T>> {
     let weights = points.iter().map(|(weight, _)| *weight);
     let samples = samples_of(batches)? / points.len();

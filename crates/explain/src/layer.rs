@@ -1,4 +1,5 @@
-//! Layers: the network after a part of a model, and methods for layers.
+//! Layers: the remaining network after a part of a model, and methods for
+//! layers.
 
 use dendra_autograd::{AnyTensor, Entry, EntryMut, Parameters, Path, Tape, Var};
 use dendra_nn::{Model, Module, NodeKind, Output, Trace};
@@ -12,17 +13,17 @@ use crate::method::Method;
 use crate::quadrature::Quadrature;
 use crate::target::Target;
 
-/// What a part of a model computed for a batch, and the network after it.
+/// The output of a part of a model for a batch, and the remaining network.
 ///
-/// The network is a [`Module`] from the output of the part to that of the
-/// model, so that each method for inputs explains the layer too. It takes any
-/// number of samples. Where it also takes values from before the part, as over a
-/// skip connection, these are those of the batch, which then has to be of one
-/// sample. The part is named by the path before the names of its parameters, or
-/// in a `Sequential` also by the index of the layer.
+/// The network is a [`Module`] from the output of the part to the output of the
+/// model, so each method for inputs also explains the layer. It accepts any
+/// number of samples. If it also uses values from before the part, for example
+/// over a skip connection, these are the values of the batch, which must then
+/// be a single sample. The part is named by the path in front of the names of
+/// its parameters, or in a `Sequential` also by the index of the layer.
 ///
-/// A model of token ids has no gradient with respect to its input, but with
-/// respect to its embedding:
+/// A model of token ids has no gradient with respect to its input, but it has
+/// one with respect to its embedding:
 ///
 /// ```
 /// use dendra_explain::{IntegratedGradients, Layer, Method};
@@ -44,18 +45,18 @@ pub struct Layer<T: Float = f32> {
     part: String,
     node: usize,
     values: Tensor<T>,
-    /// Whether the network after the part depends on the inputs otherwise than
-    /// through it.
+    /// Whether the remaining network depends on the inputs other than through
+    /// the part.
     is_bypassed: bool,
 }
 
 impl<T: Float> Layer<T> {
-    /// A part of a module.
+    /// Selects a part of a module.
     ///
     /// # Errors
     ///
-    /// When the model cannot be traced, has no such part, or the output of the
-    /// part has no axis of samples in front.
+    /// When the model cannot be traced, has no such part, or axis 0 of the
+    /// output of the part is not the batch axis.
     pub fn of(model: &dyn Module<T>, x: &Tensor<T>, part: &str) -> Result<Self> {
         let trace = Trace::of_function(model, x, |x: &Tensor<T>, tape| {
             model.forward(&tape.input(x.clone())).map(Var::into_value)
@@ -63,12 +64,12 @@ impl<T: Float> Layer<T> {
         Self::in_trace(trace, x, part)
     }
 
-    /// A part of a model of any inputs, such as token ids; the first output is
-    /// the one that is explained.
+    /// Selects a part of a model with any inputs, such as token ids. The first
+    /// output is explained.
     ///
     /// # Errors
     ///
-    /// As [`of`](Self::of).
+    /// The errors of [`of`](Self::of).
     pub fn of_model<I: Tensors, M: Model<I, T>>(model: &M, inputs: &I, part: &str) -> Result<Self>
     where
         <M::Output as Output>::Values: Tensors,
@@ -84,7 +85,9 @@ impl<T: Float> Layer<T> {
         let values = values.into_value();
         if values.shape().first() != Some(&samples) {
             let found = values.shape();
-            let message = format!("expected {samples} samples in front in `{part}`, got {found}");
+            let message = format!(
+                "expected a batch axis of length {samples} in the output of `{part}`, got {found}"
+            );
             return Err(Error::shape("Layer", message));
         }
         let (part, is_bypassed) = (part.to_owned(), is_bypassed(&trace, node));
@@ -96,8 +99,8 @@ impl<T: Float> Layer<T> {
         &self.values
     }
 
-    /// The scores of a target, and their gradient with respect to the output of
-    /// the part.
+    /// Computes the scores of a target, and their gradients with respect to the
+    /// output of the part.
     pub(crate) fn gradient(&self, target: &Target) -> Result<(Tensor<T>, Tensor<T>)> {
         let leaf = Tape::evaluation().leaf(self.values.clone());
         let scores = target.scores(&self.after(&leaf, &self.inputs)?)?;
@@ -105,7 +108,7 @@ impl<T: Float> Layer<T> {
         Ok((scores.into_value(), gradient))
     }
 
-    /// The output of the model for an output of the part.
+    /// Computes the output of the model from an output of the part.
     fn after(&self, x: &Var<T>, inputs: &[AnyTensor]) -> Result<Var<T>> {
         let inference = Tape::inference();
         let tape = x.tape().unwrap_or(&inference);
@@ -115,7 +118,7 @@ impl<T: Float> Layer<T> {
     }
 }
 
-/// Whether the first output depends on the inputs otherwise than through a node.
+/// Whether the first output depends on the inputs other than through a node.
 fn is_bypassed<T: Float>(trace: &Trace<T>, node: usize) -> bool {
     let mut needed = vec![false; trace.nodes().len()];
     needed[trace.outputs()[0]] = true;
@@ -141,15 +144,15 @@ impl<T: Float> Module<T> for Layer<T> {
             );
             return Err(Error::argument("Layer", message));
         }
-        // Their number says that of the samples; their values only matter where
-        // there is one.
+        // These determine the number of samples; their values matter only for
+        // one sample.
         let rows: Vec<usize> = (0..samples).map(|row| row % self.samples).collect();
         let inputs = self.inputs.iter().map(|input| input.index_select(0, &rows));
         self.after(x, &inputs.collect::<Result<Vec<_>>>()?)
     }
 }
 
-/// The parameters of the network are constants here.
+/// The parameters of the remaining network are constants.
 impl<T: Float> Parameters<T> for Layer<T> {
     fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Entry<'a, T>)) {}
 
@@ -163,7 +166,7 @@ pub struct LayerActivation {
 }
 
 impl LayerActivation {
-    /// Of the part with this path.
+    /// Uses the part with this path.
     pub fn new(part: impl Into<String>) -> Self {
         Self { part: part.into() }
     }
@@ -181,22 +184,23 @@ impl<T: Float> Method<T> for LayerActivation {
     }
 }
 
-/// How the input changes the score through each element of a layer (Dhamdhere
-/// et al., 2019). The values of a layer that all of the score goes through add
-/// up to the difference of the scores of input and baseline.
+/// The change of the score through each element of a layer as the input changes
+/// from the baseline (Dhamdhere et al., 2019). If all of the score depends on
+/// the input through the layer, the values add up to the difference of the
+/// scores of input and baseline.
 #[derive(Clone, Debug)]
 pub struct LayerConductance<T: Float = f32> {
     path: AlongPath<T>,
 }
 
-/// The mean gradient of the score with respect to a layer, on the way from
+/// The mean gradient of the score with respect to a layer, on the line from
 /// baseline to input (Leino et al., 2018).
 #[derive(Clone, Debug)]
 pub struct InternalInfluence<T: Float = f32> {
     path: AlongPath<T>,
 }
 
-/// The settings of a method that follows a layer from baseline to input.
+/// The settings of a method that evaluates a layer from baseline to input.
 #[derive(Clone, Debug)]
 struct AlongPath<T: Float> {
     part: String,
@@ -208,22 +212,22 @@ struct AlongPath<T: Float> {
 macro_rules! along_path {
     ($($method:ident)*) => {$(
         impl<T: Float> $method<T> {
-            /// Of the part with this path, in this many steps; Captum takes 50.
+            /// Uses the part with this path and this number of steps; Captum's
+            /// default is 50.
             pub fn new(part: impl Into<String>, steps: usize) -> Self {
                 let (part, quadrature) = (part.into(), Quadrature::default());
                 Self { path: AlongPath { part, steps, quadrature, baseline: None } }
             }
 
-            /// Sets the rule of integration; the default is Gauss and
-            /// Legendre's.
+            /// Sets the quadrature rule; the default is Gauss–Legendre.
             #[must_use]
             pub fn quadrature(mut self, quadrature: Quadrature) -> Self {
                 self.path.quadrature = quadrature;
                 self
             }
 
-            /// Sets the input that stands for no information, in a shape that
-            /// broadcasts to the inputs; the default is 0.
+            /// Sets the baseline, in a shape that broadcasts to the inputs; the
+            /// default is 0.
             #[must_use]
             pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
                 self.path.baseline = Some(baseline);
@@ -234,7 +238,7 @@ macro_rules! along_path {
 }
 along_path! { LayerConductance InternalInfluence }
 
-/// A layer on the way from baseline to input.
+/// A layer on the line from baseline to input.
 struct Followed<T: Float> {
     /// The layer for the inputs of all points.
     layer: Layer<T>,
@@ -269,7 +273,7 @@ impl<T: Float> Method<T> for LayerConductance<T> {
         target: &Target,
     ) -> Result<Attribution<T>> {
         let steps = self.path.steps;
-        // Before one is added, for the ends of the intervals.
+        // One is added later for the ends of the intervals.
         check_count("LayerConductance", "steps", steps)?;
         let Followed { layer, gradients, baseline, .. } =
             self.path.follow("LayerConductance", steps + 1, (model, x, target))?;
@@ -300,9 +304,10 @@ impl<T: Float> Method<T> for InternalInfluence<T> {
     }
 }
 
-/// The channels of a layer, weighted by the mean of their gradients and summed:
-/// a coarse map of where the score comes from (Selvaraju et al., 2017). For a
-/// layer `[N, C, height, width]` the result is `[N, 1, height, width]`.
+/// The channels of a layer, weighted by the mean of their gradients and summed
+/// (Selvaraju et al., 2017). The result is a coarse map of the positions that
+/// contribute to the score. For a layer `[N, C, height, width]` its shape is
+/// `[N, 1, height, width]`.
 #[derive(Clone, Debug)]
 pub struct LayerGradCam {
     part: String,
@@ -311,14 +316,14 @@ pub struct LayerGradCam {
 }
 
 impl LayerGradCam {
-    /// Of the part with this path, as a rule the last convolution.
+    /// Uses the part with this path, usually the last convolution.
     pub fn new(part: impl Into<String>) -> Self {
         Self { part: part.into(), relu: false, plus_plus: false }
     }
 
-    /// Grad-CAM++, whose weights take the second and third powers of the
-    /// gradient, for several objects of one class (Chattopadhyay et al., 2018).
-    /// Negative values become 0.
+    /// Selects Grad-CAM++, which computes the weights from the second and third
+    /// powers of the gradient and supports several objects of one class
+    /// (Chattopadhyay et al., 2018). Negative values become 0.
     pub fn plus_plus(part: impl Into<String>) -> Self {
         Self { part: part.into(), relu: true, plus_plus: true }
     }
@@ -345,16 +350,16 @@ impl<T: Float> Method<T> for LayerGradCam {
             return Err(Error::shape("LayerGradCam", message));
         }
         let (prediction, gradients) = layer.gradient(target)?;
-        let places: Vec<isize> = (2..values.rank() as isize).collect();
-        let weights = match (places.is_empty(), self.plus_plus) {
+        let axes: Vec<isize> = (2..values.rank() as isize).collect();
+        let weights = match (axes.is_empty(), self.plus_plus) {
             (true, _) => gradients,
-            (false, false) => gradients.mean_axes(&places, true)?,
+            (false, false) => gradients.mean_axes(&axes, true)?,
             (false, true) => {
                 let squares = gradients.square();
                 let cubes = &squares * &gradients;
-                let sums = values.sum_axes(&places, true)?;
+                let sums = values.sum_axes(&axes, true)?;
                 let below = squares.mul_scalar(2.0).add(&cubes.mul(&sums)?)?.add_scalar(1e-6);
-                (&squares / &below * gradients.relu()).sum_axes(&places, true)?
+                (&squares / &below * gradients.relu()).sum_axes(&axes, true)?
             }
         };
         let map = values.mul(&weights)?.sum_axes(&[1], true)?;
@@ -371,7 +376,7 @@ pub struct GuidedGradCam {
 }
 
 impl GuidedGradCam {
-    /// With the map of the part with this path.
+    /// Uses the map of the part with this path.
     pub fn new(part: impl Into<String>) -> Self {
         Self { part: part.into() }
     }
@@ -391,7 +396,7 @@ impl<T: Float> Method<T> for GuidedGradCam {
     }
 }
 
-/// A map `[N, 1, …]` in the size of pictures, by nearest neighbours.
+/// Resizes a map `[N, 1, …]` to the size of the images by nearest neighbours.
 pub(crate) fn resized<T: Float>(map: &Tensor<T>, size: &[usize]) -> Result<Tensor<T>> {
     map.interpolate(&Interpolate::size(size, InterpolateMode::Nearest))
 }

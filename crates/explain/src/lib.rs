@@ -1,5 +1,5 @@
-//! Attribution: how much each part of an input contributes to what a network
-//! says.
+//! Attribution: the contribution of each part of an input to the output of a
+//! network.
 //!
 //! Each method implements [`Method`]: [`of`](Method::of) takes a
 //! [`Module`](dendra_nn::Module), a batch of inputs and the class to explain,
@@ -14,17 +14,17 @@
 //!   [`Lrp`].
 //! - By changed inputs: [`FeatureAblation`], [`FeaturePermutation`],
 //!   [`Occlusion`], [`ShapleyValue`], [`KernelShap`], [`Lime`].
-//! - Of layers: [`Layer`] makes the rest of the network a module, so that each
+//! - Of layers: [`Layer`] makes the remaining network a module, so that each
 //!   of these methods applies; [`LayerActivation`], [`LayerGradCam`],
 //!   [`GuidedGradCam`], [`LayerConductance`], [`InternalInfluence`].
 //! - Of concepts, attention and training samples: [`ConceptVector`],
 //!   [`attention_rollout`], [`TracIn`].
-//! - Judged by [`infidelity`], [`sensitivity_max`], [`deletion`], [`insertion`],
+//! - Quality: [`infidelity`], [`sensitivity_max`], [`deletion`], [`insertion`],
 //!   [`randomised_parameters`].
-//! - Seen as [`HeatMap`], [`Words`], [`Bars`].
+//! - Display: [`HeatMap`], [`Words`], [`Bars`].
 //!
-//! Rules go by the operations that a backward pass meets, so that networks of
-//! one's own layers are explained like those of the library's.
+//! Rules apply to the operations in a backward pass, so networks with
+//! user-defined layers are supported like those with layers of the library.
 //!
 //! ```
 //! use dendra_explain::{Bars, IntegratedGradients, Method};

@@ -11,29 +11,29 @@ use crate::batch::{for_each_sample, gradient_by};
 use crate::method::Method;
 use crate::target::Target;
 
-/// How a layer divides the relevance of its outputs among its inputs. With z
-/// the output of the layer, x its input and w its weight, the relevance of
-/// output k goes to input j in proportion to its part in z.
+/// How a layer distributes the relevance of its outputs among its inputs. With
+/// the output z, the input x and the weight w of the layer, the relevance of
+/// output k goes to input j in proportion to its contribution to z.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum LrpRule {
-    /// In proportion to x·w; the number, with the sign of z, is added to z
+    /// In proportion to x·w. The number, with the sign of z, is added to z
     /// (Bach et al., 2015).
     Epsilon(f64),
-    /// As epsilon with 1e-9, with the weight w + gamma · max(w, 0) (Montavon et
-    /// al., 2019).
+    /// Like epsilon with 1e-9, with the weight w + gamma · max(w, 0) (Montavon
+    /// et al., 2019).
     Gamma(f64),
-    /// Alpha times the positive parts minus beta times the negative ones; alpha
-    /// minus beta is 1 (Bach et al., 2015).
+    /// Alpha times the positive contributions minus beta times the negative
+    /// ones; alpha minus beta is 1 (Bach et al., 2015).
     AlphaBeta {
-        /// The weight of the positive parts.
+        /// The weight of the positive contributions.
         alpha: f64,
-        /// The weight of the negative parts.
+        /// The weight of the negative contributions.
         beta: f64,
     },
     /// In proportion to x·max(w, 0): Captum's `Alpha1_Beta0_Rule`. For inputs
-    /// that are not negative, as after a ReLU, and without a bias it is alpha 1
-    /// and beta 0.
+    /// that are not negative, such as after a ReLU, and without a bias it is
+    /// equal to alpha 1 and beta 0.
     ZPlus,
     /// For the first layer: inputs between `low` and `high`, such as 0 and 1 for
     /// pixels (Montavon et al., 2017).
@@ -45,17 +45,17 @@ pub enum LrpRule {
     },
 }
 
-/// Layer-wise relevance propagation: the score is divided among the inputs,
-/// layer by layer (Bach et al., 2015). Without biases and epsilon it is
-/// conserved; [`completeness_gap`](Attribution::completeness_gap) shows what
-/// biases take.
+/// Layer-wise relevance propagation: the score is distributed among the inputs,
+/// layer by layer (Bach et al., 2015). Without biases and epsilon the sum is
+/// conserved; [`completeness_gap`](Attribution::completeness_gap) is the part
+/// that biases absorb.
 ///
-/// The rules go by the kind of operation. Linear layers, convolutions and
-/// products with a constant matrix have the rule of their layer; activations
-/// and other functions computed element by element pass relevance on, and so
-/// does what only moves elements. Sums, pooling, and all else that is linear
-/// divide it in proportion, and a product of two values that depend on the
-/// input divides it in halves.
+/// The rules depend on the kind of operation. Linear layers, convolutions and
+/// products with a constant matrix use the rule of their layer. Activations,
+/// other element-wise functions and operations that only move elements pass the
+/// relevance on. Sums, pooling and other linear operations distribute it in
+/// proportion, and a product of two values that depend on the input distributes
+/// it in halves.
 ///
 /// ```
 /// use dendra_explain::{Lrp, LrpRule, Method};
@@ -81,25 +81,26 @@ impl Default for Lrp {
     }
 }
 
-/// What keeps a quotient finite.
+/// The number that keeps quotients finite.
 const STABLE: f64 = 1e-9;
 
 impl Lrp {
-    /// One rule for all layers.
+    /// Uses one rule for all layers.
     pub fn new(rule: LrpRule) -> Self {
         Self { rule, layers: BTreeMap::new() }
     }
 
-    /// Sets the rule of a layer, or of all layers in a part of the model, by the
-    /// path before the names of its parameters: `conv1` for `conv1.weight`.
+    /// Sets the rule of a layer, or of all layers in a part of the model, by
+    /// the path in front of the names of its parameters: `conv1` for
+    /// `conv1.weight`.
     #[must_use]
     pub fn layer(mut self, path: impl Into<String>, rule: LrpRule) -> Self {
         self.layers.insert(path.into(), rule);
         self
     }
 
-    /// The rule of the layer that a parameter belongs to: that of the longest
-    /// path.
+    /// The rule of the layer of a parameter, which is the rule with the longest
+    /// matching path.
     fn rule_for(&self, parameter: &str) -> LrpRule {
         let is_of = |path: &str| parameter.strip_prefix(path).is_some_and(|r| r.starts_with('.'));
         let found = self.layers.iter().filter(|(path, _)| is_of(path));
@@ -112,7 +113,8 @@ impl Lrp {
                 |name: &&str| name.strip_prefix(path.as_str()).is_some_and(|r| r.starts_with('.'));
             if !parameters.iter().any(is_of) {
                 let known = parameters.join(", ");
-                let message = format!("no parameter is in a layer {path:?}, among {known}");
+                let message =
+                    format!("no layer {path:?} has parameters; the parameters are {known}");
                 return Err(Error::argument("Lrp", message));
             }
             rule.check()?;
@@ -122,8 +124,8 @@ impl Lrp {
 }
 
 impl LrpRule {
-    /// What is added to the output where weights are not changed, as for
-    /// normalisation.
+    /// The number that is added to the output where weights are not changed,
+    /// such as for normalisation.
     fn epsilon(self) -> f64 {
         match self {
             Self::Epsilon(epsilon) => epsilon,
@@ -143,7 +145,7 @@ impl LrpRule {
         };
         match is_valid {
             true => Ok(()),
-            false => Err(Error::argument("Lrp", format!("the settings of {self:?} are not valid"))),
+            false => Err(Error::argument("Lrp", format!("the settings of {self:?} are invalid"))),
         }
     }
 }
@@ -169,7 +171,8 @@ impl<T: Float> Method<T> for Lrp {
             let found = rules.iter().find(|(parameter, _)| is_of(parameter));
             propagate(call, found.map(|(_, rule)| *rule), default)
         };
-        // The pass starts with relevance 1; relevance is linear in that.
+        // The pass starts with relevance 1; the result is linear in the
+        // relevance.
         let (prediction, shares) = gradient_by(model, x, target, Some(Box::new(rule)))?;
         let values = shares * for_each_sample(&prediction, x.rank())?;
         let total = Some(prediction.clone());
@@ -177,7 +180,7 @@ impl<T: Float> Method<T> for Lrp {
     }
 }
 
-/// The relevance of the inputs of an operation; `of_layer` is the rule of the
+/// The relevance of the inputs of an operation. `of_layer` is the rule of the
 /// layer whose parameters it uses.
 fn propagate<T: Float>(
     call: &RuleCall<'_, T>,
@@ -186,7 +189,7 @@ fn propagate<T: Float>(
 ) -> Result<Option<RuleGradients<T>>> {
     let inputs = call.inputs();
     match call.name() {
-        // Elements move, and their relevance with them.
+        // The relevance moves with the elements.
         "reshape" | "permute" | "slice" | "cat" | "gather" | "index_select" | "pad"
         | "diagonal" | "diag_embed" | "unfold_axis" | "scatter" | "index_add" | "where_mask" => {
             Ok(None)
@@ -201,7 +204,7 @@ fn propagate<T: Float>(
     }
 }
 
-/// The input depends on the sample, weight and bias do not.
+/// The input depends on the sample; weight and bias do not.
 const NEEDS: [bool; 3] = [true, false, false];
 
 /// relevance / (z + epsilon · sign of z), where the sign of 0 is 1.
@@ -212,12 +215,12 @@ fn quotient<T: Float>(relevance: &Tensor<T>, z: &Tensor<T>, epsilon: f64) -> Res
 }
 
 /// Input times the gradient of relevance / output: for a linear operation, the
-/// relevance in proportion to each input's part in the output.
+/// relevance in proportion to each input's contribution to the output.
 fn in_proportion<T: Float>(call: &RuleCall<'_, T>, epsilon: f64) -> Result<RuleGradients<T>> {
     let inputs = call.inputs();
     let quotient = quotient(call.cotangent().value(), call.output().value(), epsilon)?;
     let gradients = call.gradients_for(&Var::new(quotient))?;
-    // Each factor of a product has a part of the whole output.
+    // Each factor of a product gets a part of the whole output.
     let is_product = matches!(call.name(), "mul" | "matmul" | "div");
     let factors = call.needs().iter().filter(|&&needed| needed && is_product).count().max(1);
     let relevance = |(gradient, input): (Option<Var<T>>, &Var<T>)| {
@@ -227,7 +230,7 @@ fn in_proportion<T: Float>(call: &RuleCall<'_, T>, epsilon: f64) -> Result<RuleG
     Ok(gradients.into_iter().zip(&inputs).map(relevance).collect())
 }
 
-/// The rule of an operation with inputs x, weight and perhaps bias.
+/// The rule for an operation with inputs x, weight and optional bias.
 fn weighted<T: Float>(call: &RuleCall<'_, T>, rule: LrpRule) -> Result<RuleGradients<T>> {
     let inputs = call.inputs();
     let x = inputs[0].value();
@@ -281,7 +284,7 @@ fn weighted<T: Float>(call: &RuleCall<'_, T>, rule: LrpRule) -> Result<RuleGradi
     Ok(vec![Some(Var::new(value)), None, None].into_iter().take(inputs.len()).collect())
 }
 
-/// The operation on other values, and the relevance that flows to its input.
+/// The operation on other values, and the relevance of its input.
 struct Part<T: Float> {
     x: Var<T>,
     z: Var<T>,

@@ -8,13 +8,13 @@ use crate::target::Target;
 
 /// A method that attributes the output of a model to its input, or to a layer.
 pub trait Method<T: Float = f32> {
-    /// The attributions of a batch of inputs `[N, …]` for a model in evaluation
-    /// mode whose outputs are `[N, classes]` or `[N]`.
+    /// Computes the attributions of a batch of inputs `[N, …]` for a model in
+    /// evaluation mode whose outputs are `[N, classes]` or `[N]`.
     ///
     /// # Errors
     ///
-    /// When the model does not take the inputs or its outputs have no such
-    /// target, and those of the method.
+    /// When the model does not accept the inputs or its outputs do not contain
+    /// the target, and the errors of the method.
     fn attribute(
         &self,
         model: &dyn Module<T>,
@@ -22,12 +22,12 @@ pub trait Method<T: Float = f32> {
         target: &Target,
     ) -> Result<Attribution<T>>;
 
-    /// The same for whatever converts into a target: a class index, or one for
-    /// each sample.
+    /// Like [`attribute`](Self::attribute), for any value that converts to a
+    /// target: a class index, or one for each sample.
     ///
     /// # Errors
     ///
-    /// As [`attribute`](Self::attribute).
+    /// The errors of [`attribute`](Self::attribute).
     fn of(
         &self,
         model: &dyn Module<T>,

@@ -11,19 +11,19 @@ use crate::target::Target;
 /// How a [`NoiseTunnel`] combines the attributions of noisy inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NoiseTunnelType {
-    /// Their mean (SmoothGrad; Smilkov et al., 2017).
+    /// The mean (SmoothGrad; Smilkov et al., 2017).
     #[default]
     SmoothGrad,
-    /// The mean of their squares (Hooker et al., 2019).
+    /// The mean of the squares (Hooker et al., 2019).
     SmoothGradSquare,
-    /// Their variance (VarGrad; Adebayo et al., 2018).
+    /// The variance (VarGrad; Adebayo et al., 2018).
     VarGrad,
 }
 
-/// A method applied to copies of each input with normal noise, and the mean or
-/// variance of the results.
+/// Applies a method to copies of each input with normally distributed noise,
+/// and returns the mean or variance of the results.
 ///
-/// The noise depends on the seed alone.
+/// The noise depends only on the seed.
 #[derive(Clone, Debug)]
 pub struct NoiseTunnel<M> {
     method: M,
@@ -67,7 +67,7 @@ impl<M> NoiseTunnel<M> {
         self
     }
 
-    /// The attributions for this noise, a batch `[samples · N, …]`.
+    /// Computes the attributions with this noise, a batch `[samples · N, …]`.
     pub(crate) fn with_noise<T: Float>(
         &self,
         model: &dyn Module<T>,

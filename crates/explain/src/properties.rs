@@ -1,5 +1,5 @@
-//! What must hold for any network: completeness, conservation, equality of two
-//! ways to compute the same.
+//! Properties that hold for any network: completeness, conservation, and
+//! equality of two ways to compute the same result.
 
 use dendra_autograd::Var;
 use dendra_nn::{Linear, Module, Parameters, Sequential};
@@ -12,7 +12,7 @@ fn normal(shape: &[usize], seed: u64) -> Tensor<f64> {
     Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(seed))
 }
 
-/// A network whose biases are all drawn, or all 0.
+/// A network whose biases are either random or all 0.
 fn network(seed: u64, biases: bool) -> Sequential<f64> {
     let builder = Sequential::input([2, 6, 6]).conv2d(4, 3).relu().max_pool2d(2);
     let builder = builder.flatten().dense(8).relu().dense(3);
@@ -60,7 +60,7 @@ fn attributions_of_differences_are_complete() {
     }
 }
 
-/// A network that skips a layer, multiplies two values and takes a softmax.
+/// A network with a skip connection, a product of two values and a softmax.
 #[derive(Parameters)]
 #[parameters(crate = dendra_nn, element = f64)]
 struct Branches {
@@ -129,7 +129,8 @@ fn relevance_is_conserved_without_biases() {
     let rules = [
         Lrp::default(),
         Lrp::new(LrpRule::Gamma(0.5)),
-        // Not in the last layer, where a score may have no positive part.
+        // The last layer is excluded, because a score may have no positive
+        // part.
         Lrp::default().layer("4", LrpRule::AlphaBeta { alpha: 1.0, beta: 0.0 }),
         Lrp::default().layer("0", LrpRule::ZB { low: 0.0, high: 4.0 }),
         Lrp::default().layer("4", LrpRule::ZPlus),
@@ -139,19 +140,21 @@ fn relevance_is_conserved_without_biases() {
             assert_gap(&rule.of(&network(seed, false), &x, 1).unwrap(), 1e-6);
         }
     }
-    // With alpha 1 and inputs above 0, the parts are those of the positive weights.
+    // With alpha 1 and inputs above 0, the contributions are those of the
+    // positive weights.
     let model = network(0, false);
     let first = Lrp::new(LrpRule::AlphaBeta { alpha: 1.0, beta: 0.0 }).of(&model, &x, 1).unwrap();
     let second = Lrp::new(LrpRule::ZPlus).of(&model, &x, 1).unwrap();
     assert_close(first.values(), second.values(), 1e-9);
-    // Relevance goes over a skip connection and through a product.
+    // Relevance passes through a skip connection and a product.
     let lrp = Lrp::new(LrpRule::Epsilon(0.0));
     assert!(lrp.of(&branches(), &normal(&[1, 4], 2), 1).unwrap().values().is_finite());
 }
 
 #[test]
 fn alpha_and_beta_divide_positive_and_negative_parts() {
-    // z = 1·2 + 1·(−1) = 1, of which 2 is positive and −1 negative.
+    // z = 1·2 + 1·(−1) = 1 has the positive contribution 2 and the negative one
+    // −1.
     let mut model = Sequential::input([2]).dense(1).build_as::<f64>(&mut Rng::seed(0)).unwrap();
     let mut state = model.state_dict();
     state.insert("0.weight", Tensor::from([[2.0, -1.0]]));
@@ -301,7 +304,7 @@ fn curves_follow_the_order_of_the_attributions() {
     let rises = &insertion(&model, &x, &why, 0, None, 2).unwrap()[0];
     assert_eq!(rises.scores, [0.0, 7.0, 10.0]);
     assert!(deletion(&model, &x, &why, 0, None, 5).is_err());
-    // A linear model is explained without infidelity.
+    // A linear model has an infidelity of 0.
     let noise = Perturbation::normal(10, 0.5);
     let gradient = Saliency::new().signed().of(&model, &x, 0).unwrap().into_values();
     assert!(infidelity(&model, &x, &gradient, 0, &noise, false).unwrap().to_vec()[0] < 1e-20);
@@ -321,7 +324,7 @@ fn randomised_parameters_change_the_attributions() {
 
 #[test]
 fn grad_cam_plus_plus_weighs_by_powers_of_the_gradient() {
-    // One channel of one row: the map is in proportion to the activations.
+    // With one channel of one row, the map is proportional to the activations.
     let builder = Sequential::input([1, 1, 4]).relu().flatten().dense(2);
     let model = builder.build_as::<f64>(&mut Rng::seed(2)).unwrap();
     let x = Tensor::from([1.0, 2.0, 3.0, 4.0]).reshape([1, 1, 1, 4]).unwrap();
@@ -370,7 +373,7 @@ fn mistakes_are_explained() {
         method.attribute(&model, &x, &target).unwrap_err().to_string()
     };
     let cases: [(&dyn Method<f64>, Target, &str); 14] = [
-        (&Saliency::new(), 3.into(), "class 3 does not exist: the model has 3 outputs"),
+        (&Saliency::new(), 3.into(), "expected a class below 3, the number of outputs, got 3"),
         (&Saliency::new(), [1].into(), "expected a class for each of 2 samples, got 1"),
         (&IntegratedGradients::new(0), 1.into(), "expected 1 to 1048576 steps, got 0"),
         (&LayerConductance::new("0", usize::MAX), 1.into(), "steps, got 18446744073709551615"),
@@ -381,9 +384,9 @@ fn mistakes_are_explained() {
         (&ShapleyValue::new(), 1.into(), "72 features have too many sets"),
         (&Occlusion::new([2, 7, 1]), 1.into(), "expected a window inside a sample"),
         (&Occlusion::new([2, 3, 3]).strides([1, 4, 1]), 1.into(), "strides of at most"),
-        (&Lrp::default().layer("1", LrpRule::ZPlus), 1.into(), "no parameter is in a layer \"1\""),
-        (&Lrp::new(LrpRule::Gamma(-1.0)), 1.into(), "settings of Gamma(-1.0) are not valid"),
-        (&NoiseTunnel::new(InputXGradient).stdev(f64::NAN), 1.into(), "noise of a finite size"),
+        (&Lrp::default().layer("1", LrpRule::ZPlus), 1.into(), "no layer \"1\" has parameters"),
+        (&Lrp::new(LrpRule::Gamma(-1.0)), 1.into(), "settings of Gamma(-1.0) are invalid"),
+        (&NoiseTunnel::new(InputXGradient).stdev(f64::NAN), 1.into(), "a finite noise"),
     ];
     for (method, target, expected) in cases {
         let found = message(method, target);

@@ -1,9 +1,9 @@
-//! Rules that approximate an integral from 0 to 1 by a sum.
+//! Quadrature rules, which approximate an integral from 0 to 1 by a sum.
 
-/// A rule of integration over the path from baseline to input.
+/// A quadrature rule for the path from baseline to input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quadrature {
-    /// Gauss and Legendre's, exact for polynomials of degree up to 2·steps − 1.
+    /// Gauss–Legendre, exact for polynomials of degree up to 2·steps − 1.
     #[default]
     GaussLegendre,
     /// The left end of each interval.
@@ -12,7 +12,7 @@ pub enum Quadrature {
     RiemannRight,
     /// The middle of each interval.
     RiemannMiddle,
-    /// Both ends, which count half.
+    /// The trapezoidal rule: both ends of each interval, with half the weight.
     RiemannTrapezoid,
 }
 
@@ -39,8 +39,8 @@ impl Quadrature {
     }
 }
 
-/// The roots of the Legendre polynomial of degree `n` by Newton's iteration,
-/// from [−1, 1] moved to [0, 1].
+/// The roots of the Legendre polynomial of degree `n`, computed by Newton's
+/// iteration and mapped from [−1, 1] to [0, 1].
 fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     let point = |i: usize| {
         let mut x = (std::f64::consts::PI * (i as f64 + 0.75) / (n as f64 + 0.5)).cos();

@@ -1,4 +1,4 @@
-//! What judges attributions: infidelity and sensitivity.
+//! Measures of the quality of attributions: infidelity and sensitivity.
 
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
@@ -9,7 +9,7 @@ use crate::batch::{
 use crate::method::Method;
 use crate::target::Target;
 
-/// Random changes of the inputs. They depend on the seed alone.
+/// Random changes of the inputs, which depend only on the seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Perturbation {
     samples: usize,
@@ -24,13 +24,14 @@ enum Noise {
 }
 
 impl Perturbation {
-    /// Normal noise of a standard deviation, in units of the input, on this many
-    /// copies of each input.
+    /// Normally distributed noise with this standard deviation, in units of the
+    /// input, on this number of copies of each input.
     pub fn normal(samples: usize, stdev: f64) -> Self {
         Self { samples, noise: Noise::Normal(stdev), seed: 0 }
     }
 
-    /// Noise between −radius and radius on this many copies of each input.
+    /// Uniform noise between −radius and radius on this number of copies of
+    /// each input.
     pub fn uniform(samples: usize, radius: f64) -> Self {
         Self { samples, noise: Noise::Uniform(radius), seed: 0 }
     }
@@ -42,11 +43,11 @@ impl Perturbation {
         self
     }
 
-    /// The noise for `samples` copies of the batch, one after the other.
-    fn draw<T: Float>(&self, place: &str, x: &Tensor<T>) -> Result<Tensor<T>> {
+    /// The noise for `samples` concatenated copies of the batch.
+    fn draw<T: Float>(&self, context: &str, x: &Tensor<T>) -> Result<Tensor<T>> {
         let (Noise::Normal(size) | Noise::Uniform(size)) = self.noise;
-        check_count(place, "copies", self.samples)?;
-        check_noise(place, size)?;
+        check_count(context, "copies", self.samples)?;
+        check_noise(context, size)?;
         let shape = tiled(x, self.samples)?.shape().clone();
         let rng = &mut Rng::seed(self.seed);
         Ok(match self.noise {
@@ -56,12 +57,12 @@ impl Perturbation {
     }
 }
 
-/// The mean square of the difference between how much the attributions say that
-/// the score changes under noise, and how much it does (Yeh et al., 2019), for
-/// each sample: 0 for attributions that explain every change.
+/// The mean square of the difference between the change of the score under
+/// noise that the attributions predict and the actual change (Yeh et al.,
+/// 2019), for each sample. It is 0 for attributions that predict every change.
 ///
-/// With `normalize`, the attributions are scaled first by the factor that makes
-/// the difference smallest.
+/// With `normalize`, the attributions are first scaled by the factor that
+/// minimises the difference.
 ///
 /// # Errors
 ///
@@ -79,7 +80,8 @@ pub fn infidelity<T: Float>(
     infidelity_for(model, x, attributions, &target.into(), &noise, normalize)
 }
 
-/// The same for this noise, which is subtracted from copies of the batch.
+/// Like [`infidelity`], for this noise, which is subtracted from copies of the
+/// batch.
 pub(crate) fn infidelity_for<T: Float>(
     model: &dyn Module<T>,
     x: &Tensor<T>,
@@ -128,7 +130,8 @@ pub fn sensitivity_max<T: Float>(
     sensitivity_for(method, model, x, &target.into(), &noise)
 }
 
-/// The same for this noise, which is added to copies of the batch.
+/// Like [`sensitivity_max`], for this noise, which is added to copies of the
+/// batch.
 pub(crate) fn sensitivity_for<T: Float>(
     method: &dyn Method<T>,
     model: &dyn Module<T>,

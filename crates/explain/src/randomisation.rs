@@ -1,4 +1,4 @@
-//! The sanity check by randomised parameters.
+//! The sanity check with randomised parameters.
 
 use dendra_autograd::{EntryMut, Parameters, Path};
 use dendra_nn::Module;
@@ -9,14 +9,14 @@ use crate::features::Rows;
 use crate::method::Method;
 use crate::target::Target;
 
-/// How similar attributions remain while the layers of a model are randomised
-/// one after the other, from the output to the input (Adebayo et al., 2018): a
+/// The similarity of attributions while the layers of a model are randomised
+/// one after the other, from the output to the input (Adebayo et al., 2018). A
 /// method whose attributions stay similar does not explain the model.
 ///
-/// Returns the layers in that order, with the rank correlation of the absolute
-/// attributions with those of the trained model, averaged over the samples. A
-/// layer is randomised by a permutation of each of its parameters, which
-/// depends on the seed alone.
+/// Returns the layers in that order, each with the rank correlation between the
+/// absolute attributions and those of the trained model, averaged over the
+/// samples. A layer is randomised by a permutation of each of its parameters,
+/// which depends only on the seed.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ fn shuffle<T: Float>(model: &mut dyn Parameters<T>, layer: &str, rng: &mut Rng) 
     failed.map_or(Ok(()), Err)
 }
 
-/// The rank correlation (Spearman's) of absolute values, averaged over samples.
+/// Spearman's rank correlation of absolute values, averaged over samples.
 fn similarity<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Result<f64> {
     if a.shape() != b.shape() {
         let message = format!("expected attributions of shape {}, got {}", a.shape(), b.shape());
@@ -79,7 +79,8 @@ fn similarity<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Result<f64> {
     Ok(each.sum::<f64>() / samples.max(1) as f64)
 }
 
-/// The rank of the absolute value of each element; equal ones share the mean.
+/// The rank of the absolute value of each element; equal values get the mean
+/// rank.
 fn ranks<T: Float>(row: &[T]) -> Vec<f64> {
     let values: Vec<f64> = row.iter().map(|x| x.to_f64().abs()).collect();
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -94,7 +95,7 @@ fn ranks<T: Float>(row: &[T]) -> Vec<f64> {
     ranks
 }
 
-/// Pearson's correlation; 0 where one side does not vary.
+/// Pearson's correlation; 0 if one side is constant.
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len().max(1) as f64;
     let (of_a, of_b) = (mean(a), mean(b));

@@ -1,6 +1,6 @@
-//! Linear models fitted to weighted points, in double precision.
+//! Linear models that are fitted to weighted points, in double precision.
 
-/// Points in rows of equal width, their values and their weights.
+/// Points in rows of equal width, with their values and weights.
 pub(crate) struct Points<'a> {
     pub(crate) rows: &'a [Vec<f64>],
     pub(crate) values: &'a [f64],
@@ -25,9 +25,9 @@ impl Points<'_> {
         solve(matrix, right)
     }
 
-    /// The coefficients β that minimise Σ w·(value − intercept − row·β)² / 2Σw
-    /// plus alpha·Σ|β|, by coordinate descent (Friedman et al., 2010), as
-    /// scikit-learn's `Lasso`.
+    /// The coefficients β that minimise
+    /// Σ w·(value − intercept − row·β)² / 2Σw + alpha·Σ|β|, by coordinate
+    /// descent (Friedman et al., 2010), like scikit-learn's `Lasso`.
     pub(crate) fn lasso(&self, alpha: f64) -> Vec<f64> {
         const ROUNDS: usize = 10_000;
         let width = self.rows.first().map_or(0, Vec::len);
@@ -63,8 +63,8 @@ impl Points<'_> {
     }
 }
 
-/// Solves a symmetric system by Gauss's elimination with pivots. A variable that
-/// the others determine is 0.
+/// Solves a symmetric system by Gaussian elimination with pivots. A variable
+/// that the others determine is set to 0.
 pub(crate) fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     let n = right.len();
     let scale = matrix.iter().flatten().fold(0.0_f64, |largest, x| largest.max(x.abs()));

@@ -5,7 +5,7 @@ use dendra_tensor::ops::Parents;
 use dendra_tensor::{Error, Float, Ops, Result, Tensor, Tensors};
 
 /// The weights of each attention of a model for a batch of inputs, in the order
-/// in which they are computed: `[N, heads, L, S]`, or `[N, L, S]` without heads.
+/// of computation: `[N, heads, L, S]`, or `[N, L, S]` without heads.
 ///
 /// # Errors
 ///
@@ -22,7 +22,8 @@ where
     trace.replay_watched(inputs, &mut |executed: &Executed<'_, T>| {
         let Some(call) = executed.call.filter(|call| call.name() == NAME) else { return Ok(()) };
         let [query, key, _] = call.inputs() else { return Ok(()) };
-        // The weights are what the attention makes of the unit matrix.
+        // The weights are the output of the attention for values of a unit
+        // matrix.
         let &[.., keys, _] = &key.shape()[..] else { return Ok(()) };
         let mut shape = key.shape().to_vec();
         shape[key.rank() - 1] = keys;
@@ -36,15 +37,15 @@ where
 
 const NAME: &str = "scaled_dot_product_attention";
 
-/// How much each position of a sequence of length L takes from each input
-/// position, through all attentions of the model, `[N, L, L]` (Abnar and
-/// Zuidema, 2020). The weights of the heads are averaged, and half of each
-/// attention is the residual connection.
+/// The share of each input position in each position of a sequence of length L,
+/// through all attentions of the model, `[N, L, L]` (Abnar and Zuidema, 2020).
+/// The weights are averaged over the heads, and half of each attention is the
+/// residual connection.
 ///
 /// # Errors
 ///
-/// When the model cannot be traced, has no attention, or one whose queries and
-/// keys are not the same positions.
+/// When the model cannot be traced, has no attention, or has an attention whose
+/// queries and keys have different positions.
 pub fn attention_rollout<T: Float, I: Tensors, M: Model<I, T>>(
     model: &M,
     inputs: &I,
@@ -66,7 +67,8 @@ where
             Some(before) => half.matmul(&before)?,
         });
     }
-    let missing = || Error::argument("attention_rollout", "the model has no attention");
+    let missing =
+        || Error::argument("attention_rollout", "expected a model with attention, found none");
     rollout.ok_or_else(missing)
 }
 

@@ -1,4 +1,4 @@
-//! Shapley values: exact, and by sampled permutations.
+//! Shapley values, exact or with sampled permutations.
 
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
@@ -9,11 +9,11 @@ use crate::features::{Features, Queue, Rows};
 use crate::method::Method;
 use crate::target::Target;
 
-/// Shapley values: the mean, over the orders in which features are added to the
-/// baseline, of how much each changes the score (Shapley, 1953).
+/// Shapley values: the mean change of the score when a feature is added to the
+/// baseline, over the orders in which features are added (Shapley, 1953).
 ///
-/// [`new`](Self::new) computes them exactly, from all sets of at most 16
-/// features, [`sampling`](Self::sampling) from random orders (Castro et al.,
+/// [`new`](Self::new) computes them exactly from all sets of at most 16
+/// features. [`sampling`](Self::sampling) uses random orders (Castro et al.,
 /// 2009). Both are complete.
 #[derive(Clone, Debug)]
 pub struct ShapleyValue<T: Float = f32> {
@@ -23,7 +23,7 @@ pub struct ShapleyValue<T: Float = f32> {
     mask: Option<Tensor<i64>>,
 }
 
-/// The most features whose sets are all tried.
+/// The largest number of features for exact values.
 const MOST_EXACT: usize = 16;
 
 impl<T: Float> Default for ShapleyValue<T> {
@@ -38,7 +38,7 @@ impl<T: Float> ShapleyValue<T> {
         Self { orders: None, seed: 0, baseline: None, mask: None }
     }
 
-    /// The mean over this many random orders; Captum takes 25.
+    /// The mean over this number of random orders; Captum's default is 25.
     pub fn sampling(orders: usize) -> Self {
         Self { orders: Some(orders), ..Self::new() }
     }
@@ -50,23 +50,23 @@ impl<T: Float> ShapleyValue<T> {
         self
     }
 
-    /// Sets what features are replaced by, in a shape that broadcasts to the
-    /// inputs; the default is 0.
+    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
+    /// is 0.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
         self
     }
 
-    /// Sets which elements are one feature: those of the same number, in the
-    /// shape of one sample.
+    /// Sets the features: elements with the same number form one feature. The
+    /// mask has the shape of one sample.
     #[must_use]
     pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
         self.mask = Some(mask);
         self
     }
 
-    /// The values for these orders of the features.
+    /// Computes the values for these orders of the features.
     pub(crate) fn with_orders(
         &self,
         model: &dyn Module<T>,
@@ -132,8 +132,8 @@ impl<T: Float> ShapleyValue<T> {
         )
     }
 
-    /// Predicts the rows that `rows` adds for each sample, and lets `values`
-    /// make the values of the features of their scores.
+    /// Predicts the rows that `rows` adds for each sample, and computes the
+    /// values of the features from their scores with `values`.
     #[expect(clippy::type_complexity, reason = "two functions that are used once each")]
     fn computed(
         &self,
@@ -159,7 +159,7 @@ impl<T: Float> ShapleyValue<T> {
         let values = Tensor::from_vec(spread, x.shape().clone())?;
         let mut result = Attribution::of_difference(values, prediction?, baseline, &other?);
         if self.mask.is_some() {
-            // Each element has the value of its whole feature.
+            // Each element gets the value of its whole feature.
             result.total = None;
         }
         Ok(result)

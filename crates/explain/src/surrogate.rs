@@ -1,4 +1,4 @@
-//! Linear models of the score around a sample: KernelSHAP and LIME.
+//! Linear models of the score near a sample: KernelSHAP and LIME.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::regression::Points;
 use crate::shapley::binomial;
 use crate::target::Target;
 
-/// A sample of which some features are replaced by those of a baseline.
+/// A sample with some features replaced by those of a baseline.
 struct Perturbed<T> {
     /// Which features are kept.
     kept: Vec<bool>,
@@ -38,8 +38,8 @@ fn numbers(kept: &[bool]) -> Vec<f64> {
     kept.iter().map(|&kept| f64::from(u8::from(kept))).collect()
 }
 
-/// The value of each feature, from the row of a sample, that of its baseline and
-/// its class.
+/// Computes the value of each feature from the row of a sample, that of its
+/// baseline, and its class.
 type Explain<'a, T> = dyn FnMut(&Features, &[T], &[T], usize) -> Result<Vec<f64>> + 'a;
 
 /// Runs `explain` for each sample.
@@ -65,13 +65,13 @@ fn for_each_sample<T: Float>(
     Ok(result)
 }
 
-/// Shapley values by a weighted linear model of the score (Lundberg and Lee,
-/// 2017). The values are complete: the model meets the scores of input and
-/// baseline exactly, where Captum gives these two a large weight.
+/// Shapley values from a weighted linear model of the score (Lundberg and Lee,
+/// 2017). The values are complete: the model has exactly the scores of input
+/// and baseline, to which Captum gives a large weight instead.
 ///
-/// If there are at most as many sets of features as samples, all of them are
-/// used, and the values are exact. Otherwise sets are drawn with the
-/// probability that the kernel gives them; the draws depend on the seed alone.
+/// If there are at most as many sets of features as samples, all sets are used
+/// and the values are exact. Otherwise sets are drawn with the probability of
+/// the kernel. The random numbers depend only on the seed.
 #[derive(Clone, Debug)]
 pub struct KernelShap<T: Float = f32> {
     samples: usize,
@@ -81,28 +81,29 @@ pub struct KernelShap<T: Float = f32> {
 }
 
 impl<T: Float> KernelShap<T> {
-    /// With this many perturbed inputs for each sample; Captum takes 25.
+    /// Uses this number of perturbed inputs for each sample; Captum's default
+    /// is 25.
     pub fn new(samples: usize) -> Self {
         Self { samples, seed: 0, baseline: None, mask: None }
     }
 
-    /// Sets the seed of the draws.
+    /// Sets the seed of the random numbers.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Sets what features are replaced by, in a shape that broadcasts to the
-    /// inputs; the default is 0.
+    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
+    /// is 0.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
         self
     }
 
-    /// Sets which elements are one feature: those of the same number, in the
-    /// shape of one sample.
+    /// Sets the features: elements with the same number form one feature. The
+    /// mask has the shape of one sample.
     #[must_use]
     pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
         self.mask = Some(mask);
@@ -124,7 +125,8 @@ impl<T: Float> KernelShap<T> {
             let weights = kept.iter().map(weight).collect();
             return (kept, weights);
         }
-        // The kernel's weight of a size is proportional to 1 / (size · rest).
+        // The kernel's weight of all sets of a size is proportional to 1 /
+        // (size · rest).
         let odds: Vec<f64> =
             (1..count).map(|size| 1.0 / (size as f64 * (count - size) as f64)).collect();
         let sum: f64 = odds.iter().sum();
@@ -142,7 +144,7 @@ impl<T: Float> KernelShap<T> {
         ((0..self.samples).map(|_| draw(rng)).collect(), vec![1.0; self.samples])
     }
 
-    /// The values of the features, whose last one follows from the sum.
+    /// The values of the features. The last one follows from the sum.
     fn values(
         &self,
         model: &dyn Module<T>,
@@ -214,15 +216,17 @@ impl<T: Float> Method<T> for KernelShap<T> {
     }
 }
 
-/// The weight of a perturbed sample, from the sample and the perturbed one.
+/// The weight of a perturbed sample, as a function of the sample and the
+/// perturbed one.
 type Similarity = Arc<dyn Fn(&[f64], &[f64]) -> f64 + Send + Sync>;
 
-/// A sparse linear model of the score around a sample (LIME; Ribeiro et al.,
-/// 2016): each feature is kept with probability ½, and a lasso regression
-/// weighted by similarity to the sample gives the values of the features.
+/// A sparse linear model of the score near a sample (LIME; Ribeiro et al.,
+/// 2016). Each feature is kept with probability ½, and a lasso regression
+/// weighted by the similarity to the sample gives the values of the features.
 ///
 /// The defaults are Captum's: 25 samples, `alpha` 0.01, and the similarity
-/// exp(−d²/2) for the cosine distance d. The draws depend on the seed alone.
+/// exp(−d²/2) for the cosine distance d. The random numbers depend only on the
+/// seed.
 #[derive(Clone)]
 pub struct Lime<T: Float = f32> {
     samples: usize,
@@ -240,7 +244,7 @@ impl<T: Float> fmt::Debug for Lime<T> {
 }
 
 impl<T: Float> Lime<T> {
-    /// With this many perturbed inputs for each sample.
+    /// Uses this number of perturbed inputs for each sample.
     pub fn new(samples: usize) -> Self {
         let similarity = Arc::new(|x: &[f64], perturbed: &[f64]| {
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -258,7 +262,7 @@ impl<T: Float> Lime<T> {
         self
     }
 
-    /// Sets the seed of the draws.
+    /// Sets the seed of the random numbers.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -276,23 +280,24 @@ impl<T: Float> Lime<T> {
         self
     }
 
-    /// Sets what features are replaced by, in a shape that broadcasts to the
-    /// inputs; the default is 0.
+    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
+    /// is 0.
     #[must_use]
     pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
         self.baseline = Some(baseline);
         self
     }
 
-    /// Sets which elements are one feature: those of the same number, in the
-    /// shape of one sample.
+    /// Sets the features: elements with the same number form one feature. The
+    /// mask has the shape of one sample.
     #[must_use]
     pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
         self.mask = Some(mask);
         self
     }
 
-    /// The values for perturbations that `draw` gives for a number of features.
+    /// Computes the values with perturbations that `draw` returns for a number
+    /// of features.
     pub(crate) fn with_draws(
         &self,
         model: &dyn Module<T>,
@@ -330,7 +335,7 @@ impl<T: Float> Method<T> for Lime<T> {
     ) -> Result<Attribution<T>> {
         check_count("Lime", "samples", self.samples)?;
         if self.alpha.is_nan() || self.alpha < 0.0 {
-            let message = format!("expected an alpha from 0, got {}", self.alpha);
+            let message = format!("expected an alpha of at least 0, got {}", self.alpha);
             return Err(Error::argument("Lime", message));
         }
         let mut rng = Rng::seed(self.seed);

@@ -5,11 +5,10 @@ use std::ops::Range;
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
-/// The output whose value is explained: a class index, of one class for all
-/// samples or of one class for each. A model with one output for each sample
-/// has class 0 alone.
+/// The output that is explained: one class index for all samples, or one for
+/// each sample. A model with one output for each sample has only the class 0.
 ///
-/// A class index, an array, a slice or a vector of indices converts into it.
+/// A class index, an array, a slice or a vector of indices converts to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The same class for all samples.
@@ -56,7 +55,8 @@ impl Target {
         };
         let indices = self.for_samples(samples)?;
         if let Some(class) = indices.iter().find(|&&class| class >= classes) {
-            let message = format!("class {class} does not exist: the model has {classes} outputs");
+            let message =
+                format!("expected a class below {classes}, the number of outputs, got {class}");
             return Err(Error::argument("explain", message));
         }
         if outputs.shape().len() == 1 {
@@ -81,7 +81,7 @@ impl Target {
         }
     }
 
-    /// The target of `copies` copies of the batch, one after the other.
+    /// The target of `copies` concatenated copies of the batch.
     pub(crate) fn tiled(&self, copies: usize) -> Self {
         match self {
             Self::Class(class) => Self::Class(*class),

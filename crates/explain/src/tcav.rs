@@ -9,9 +9,9 @@ use crate::layer::Layer;
 use crate::regression::solve;
 use crate::target::Target;
 
-/// A direction in the output of a layer that stands for a concept: the normal of
-/// a linear classifier between activations of examples with the concept and
-/// without it (Kim et al., 2018).
+/// A concept activation vector: the normal of a linear classifier between the
+/// outputs of a layer for examples with and without a concept (Kim et al.,
+/// 2018).
 #[derive(Clone, Debug)]
 pub struct ConceptVector<T: Float = f32> {
     part: String,
@@ -19,20 +19,20 @@ pub struct ConceptVector<T: Float = f32> {
     accuracy: f64,
 }
 
-/// How a concept influences the score of a target.
+/// The influence of a concept on the score of a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConceptScore {
-    /// The share of the inputs whose score grows in the direction of the
+    /// The share of the inputs whose score increases in the direction of the
     /// concept.
     pub sign_count: f64,
-    /// The sum of the positive derivatives in that direction, relative to that
-    /// of all absolute ones.
+    /// The sum of the positive derivatives in that direction, relative to the
+    /// sum of all absolute ones.
     pub magnitude: f64,
 }
 
 impl<T: Float> ConceptVector<T> {
-    /// Finds the direction in a part of the model, by a ridge regression of ±1
-    /// on the activations; the penalty is `ridge` times their mean square.
+    /// Fits the vector for a part of the model, by a ridge regression of ±1 on
+    /// the activations. The penalty is `ridge` times their mean square.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl<T: Float> ConceptVector<T> {
     ) -> Result<Self> {
         let counts = [samples_of(concept)?, samples_of(others)?];
         if counts.contains(&0) || !(ridge > 0.0 && ridge.is_finite()) {
-            let message = "expected examples with the concept and without it, and a positive ridge";
+            let message = "expected examples with and without the concept, and a positive ridge";
             return Err(Error::argument("ConceptVector", message));
         }
         let both = Tensor::cat(&[concept, others], 0)?;
@@ -64,7 +64,8 @@ impl<T: Float> ConceptVector<T> {
             .map(|row| row.iter().zip(&mean).map(|(x, mean)| x - mean).collect())
             .collect();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        // The dual form: as many unknowns as examples, however wide the layer is.
+        // The dual form has as many unknowns as examples, regardless of the
+        // width of the layer.
         let mut gram: Vec<Vec<f64>> =
             centred.iter().map(|a| centred.iter().map(|b| dot(a, b)).collect()).collect();
         let penalty = ridge * (0..count).map(|i| gram[i][i]).sum::<f64>() / count as f64;
@@ -88,22 +89,23 @@ impl<T: Float> ConceptVector<T> {
         Ok(Self { part: part.to_owned(), direction: Tensor::from_vec(direction, shape)?, accuracy })
     }
 
-    /// The direction, of length 1, in the shape of one sample of the layer.
+    /// The vector of length 1, in the shape of one sample of the layer.
     pub fn direction(&self) -> &Tensor<T> {
         &self.direction
     }
 
-    /// The share of the examples that the classifier tells apart. Near ½ the
+    /// The accuracy of the classifier on the examples. If it is near ½, the
     /// layer does not represent the concept.
     pub fn accuracy(&self) -> f64 {
         self.accuracy
     }
 
-    /// How the concept influences the score of a target for these inputs.
+    /// Computes the influence of the concept on the score of a target for these
+    /// inputs.
     ///
     /// # Errors
     ///
-    /// When the model does not take the inputs, or has no such target.
+    /// When the model does not accept the inputs, or has no such target.
     pub fn score(
         &self,
         model: &dyn Module<T>,

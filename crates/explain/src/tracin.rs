@@ -1,12 +1,12 @@
-//! The influence of training samples, by TracIn.
+//! The influence of training samples (TracIn).
 
 use dendra_autograd::{SampleGradients, StateDict, Tape, Var};
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
-/// How much the training on each sample lowered the loss of other samples
-/// (Pruthi et al., 2020): the product of their gradients, summed over states of
-/// the training, each times the learning rate that it was trained with. Captum's
+/// The decrease of the loss of other samples due to the training on each sample
+/// (Pruthi et al., 2020): the product of their gradients, summed over
+/// checkpoints of the training, each times its learning rate. It is Captum's
 /// `TracInCP`.
 ///
 /// ```
@@ -31,26 +31,26 @@ pub struct TracIn {
 }
 
 impl TracIn {
-    /// Without a checkpoint yet.
+    /// Has no checkpoints.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a state of the training and the learning rate at that time.
+    /// Adds a checkpoint and its learning rate.
     #[must_use]
     pub fn checkpoint(mut self, state: StateDict, learning_rate: f64) -> Self {
         self.checkpoints.push((state, learning_rate));
         self
     }
 
-    /// The influence of each training sample on each test sample, `[test,
-    /// training]`: positive where it lowered the loss. `loss` gives the loss of
-    /// each sample, `[N]`, from outputs and labels.
+    /// The influence of each training sample on each test sample,
+    /// `[test, training]`; positive if it decreased the loss. `loss` computes
+    /// the loss of each sample, `[N]`, from outputs and labels.
     ///
     /// # Errors
     ///
-    /// When there is no checkpoint, or one does not fit the model, and those of
-    /// [`backward_per_sample`](Var::backward_per_sample).
+    /// When there is no checkpoint, or one does not match the model, and the
+    /// errors of [`backward_per_sample`](Var::backward_per_sample).
     pub fn influence<T: Float, M: Module<T> + Clone, L>(
         &self,
         model: &M,

@@ -82,12 +82,12 @@ impl BCELoss {
     /// contains a number that is not a probability, or the weight does not broadcast
     /// to them.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
-        let place = <Probabilities as Curve<1>>::NAME;
-        ensure_same_shape(place, output.value().shape(), target.shape())?;
-        ensure_probabilities(place, "target", target, false)?;
+        let context = <Probabilities as Curve<1>>::NAME;
+        ensure_same_shape(context, output.value().shape(), target.shape())?;
+        ensure_probabilities(context, "target", target, false)?;
         // Accepts NaN, so that the loss is NaN and the search for the first NaN can
         // find its origin in the model.
-        ensure_probabilities(place, "output", output.value(), true)?;
+        ensure_probabilities(context, "output", output.value(), true)?;
         let constants = [target.clone()];
         weighted(Probabilities, output, constants, self.weight.as_ref(), self.reduction)
     }
@@ -110,12 +110,12 @@ impl BCEWithLogitsLoss {
     /// contains a number that is not a probability, or a weight does not broadcast
     /// to them.
     pub fn compute<V: Ops>(&self, output: &V, target: &Tensor<V::Element>) -> Result<V> {
-        let place = <Logits as Curve<2>>::NAME;
-        ensure_same_shape(place, output.value().shape(), target.shape())?;
-        ensure_probabilities(place, "target", target, false)?;
+        let context = <Logits as Curve<2>>::NAME;
+        ensure_same_shape(context, output.value().shape(), target.shape())?;
+        ensure_probabilities(context, "target", target, false)?;
         let negative = target.map(|y| V::Element::ONE - y);
         let positive = match &self.pos_weight {
-            Some(weight) => target * &stretched(place, "pos_weight", weight, target)?,
+            Some(weight) => target * &stretched(context, "pos_weight", weight, target)?,
             None => target.clone(),
         };
         let constants = [positive, negative];
@@ -212,7 +212,7 @@ fn weighted<V: Ops, C: Curve<N>, const N: usize>(
 
 /// Converts a weight to the type and shape of the output.
 fn stretched<T: Float>(
-    place: &str,
+    context: &str,
     name: &str,
     weight: &Tensor<f64>,
     output: &Tensor<T>,
@@ -220,12 +220,12 @@ fn stretched<T: Float>(
     let stretched = weight.cast::<T>().broadcast_to(output.shape());
     stretched.map_err(|_| {
         let (found, expected) = (weight.shape(), output.shape());
-        Error::shape(place, format!("{name} of shape {found} does not broadcast to {expected}"))
+        Error::shape(context, format!("{name} of shape {found} does not broadcast to {expected}"))
     })
 }
 
 pub(crate) fn ensure_probabilities<T: Float>(
-    place: &str,
+    context: &str,
     name: &str,
     values: &Tensor<T>,
     nan_allowed: bool,
@@ -234,7 +234,7 @@ pub(crate) fn ensure_probabilities<T: Float>(
     let found =
         values.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&x| !valid(x));
     found.map_or(Ok(()), |x| {
-        Err(Error::data(place, format!("the {name} must be between 0 and 1, got {x}")))
+        Err(Error::data(context, format!("the {name} must be between 0 and 1, got {x}")))
     })
 }
 

@@ -35,22 +35,22 @@ impl LabelSettings {
     /// weight is negative or not finite.
     pub(crate) fn weights<T: Float>(
         &self,
-        place: &str,
+        context: &str,
         classes: usize,
     ) -> Result<Option<Tensor<T>>> {
         let Some(weights) = &self.class_weights else { return Ok(None) };
-        ensure_class_weights(place, Some(weights), classes)?;
+        ensure_class_weights(context, Some(weights), classes)?;
         Ok(Some(Tensor::from_fn([classes], |class| T::from_f64(weights[class]))))
     }
 
     /// Returns the class axis: the setting, or else the second axis of
     /// `[n, classes, …]` and the only axis of `[classes]`.
-    pub(crate) fn class_axis(&self, place: &str, shape: &Shape) -> Result<usize> {
+    pub(crate) fn class_axis(&self, context: &str, shape: &Shape) -> Result<usize> {
         match (self.class_axis, shape.len()) {
             (_, 0) => {
-                Err(Error::shape(place, "expected [classes] or [n, classes, …], got a scalar"))
+                Err(Error::shape(context, "expected [classes] or [n, classes, …], got a scalar"))
             }
-            (Some(axis), _) => shape.axis(place, axis),
+            (Some(axis), _) => shape.axis(context, axis),
             (None, rank) => Ok(usize::from(rank > 1)),
         }
     }
@@ -59,11 +59,11 @@ impl LabelSettings {
     /// the output without this axis.
     pub(crate) fn one_label_each(
         &self,
-        place: &str,
+        context: &str,
         output: &Shape,
         labels: &Tensor<i64>,
     ) -> Result<usize> {
-        let axis = self.class_axis(place, output)?;
+        let axis = self.class_axis(context, output)?;
         let expected: Shape =
             output.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, &n)| n).collect();
         if *labels.shape() == expected {
@@ -72,7 +72,7 @@ impl LabelSettings {
         let found = labels.shape();
         let message =
             format!("an output of shape {output} needs labels of shape {expected}, got {found}");
-        Err(Error::shape(place, message))
+        Err(Error::shape(context, message))
     }
 
     /// Returns the divisor of the mean over labels: the sum of the weights of all
@@ -96,7 +96,7 @@ impl LabelSettings {
 /// Returns an error unless there is one weight for each class, finite and not
 /// negative. `None` is valid.
 pub(crate) fn ensure_class_weights(
-    place: &str,
+    context: &str,
     weights: Option<&[f64]>,
     classes: usize,
 ) -> Result<()> {
@@ -104,11 +104,11 @@ pub(crate) fn ensure_class_weights(
     if weights.len() != classes {
         let message =
             format!("expected {classes} class weights, one for each class, got {}", weights.len());
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     if let Some(bad) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
         let message = format!("class weights must be finite and not negative, got {bad}");
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     Ok(())
 }
@@ -129,17 +129,17 @@ impl<V: Ops> Picked<V> {
     /// Returns an error if the shapes of output and labels do not match, a label is
     /// out of range, or the class weights are invalid.
     pub(crate) fn new(
-        place: &str,
+        context: &str,
         settings: &LabelSettings,
         output: &V,
         labels: &Tensor<i64>,
     ) -> Result<Self> {
         let shape = output.value().shape();
-        let axis = settings.one_label_each(place, shape, labels)?;
+        let axis = settings.one_label_each(context, shape, labels)?;
         let (classes, axis) = (shape[axis], axis as isize);
         let ignore_index = settings.ignore_index;
-        check_labels(place, labels, classes, ignore_index)?;
-        let weights = settings.weights(place, classes)?.map(|weights| weights.to_vec());
+        check_labels(context, labels, classes, ignore_index)?;
+        let weights = settings.weights(context, classes)?.map(|weights| weights.to_vec());
 
         let counts = |label: i64| label != ignore_index;
         let class = labels.map(|label| if counts(label) { label } else { 0 });
@@ -237,7 +237,11 @@ macro_rules! label_loss {
 pub(crate) use label_loss;
 
 /// Returns an error unless a target of probabilities has the shape of the output.
-pub(crate) fn ensure_probabilities_fit(place: &str, output: &Shape, target: &Shape) -> Result<()> {
+pub(crate) fn ensure_probabilities_fit(
+    context: &str,
+    output: &Shape,
+    target: &Shape,
+) -> Result<()> {
     if output == target {
         return Ok(());
     }
@@ -245,5 +249,5 @@ pub(crate) fn ensure_probabilities_fit(place: &str, output: &Shape, target: &Sha
         "a target of floats contains a probability for each class, so its shape must be that of \
          the output, {output}, got {target}; class labels are integers, `Tensor<i64>`"
     );
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }

@@ -162,15 +162,15 @@ impl MultiLabelSoftMarginLoss {
     /// contains a number that is not a probability, or the weight does not broadcast
     /// to them.
     pub fn compute<V: Ops>(&self, logits: &V, target: &Tensor<V::Element>) -> Result<V> {
-        let place = "multilabel_soft_margin_loss";
+        let context = "multilabel_soft_margin_loss";
         if logits.value().rank() == 0 {
-            return Err(Error::shape(place, "expected logits […, classes], got a scalar"));
+            return Err(Error::shape(context, "expected logits […, classes], got a scalar"));
         }
         let mut each = BCEWithLogitsLoss::new().reduction(Reduction::None);
         if let Some(weight) = &self.weight {
             each = each.weight(weight);
         }
-        let losses = each.compute(logits, target).map_err(|error| error.within(place))?;
+        let losses = each.compute(logits, target).map_err(|error| error.within(context))?;
         Ok(reduce(self.reduction, &losses.mean_axes(&[-1], false)?))
     }
 }
@@ -209,7 +209,7 @@ loss_functions! {
 
 /// Returns the scores as `[n, classes]`, and the number of classes. A scalar is one
 /// sample with one class.
-fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
+fn rows_of<V: Ops>(context: &str, scores: &V) -> Result<(V, usize)> {
     match scores.value().shape()[..] {
         [] => Ok((scores.reshape([1, 1])?, 1)),
         [classes] if classes > 0 => Ok((scores.unsqueeze(0)?, classes)),
@@ -217,7 +217,7 @@ fn rows_of<V: Ops>(place: &str, scores: &V) -> Result<(V, usize)> {
         _ => {
             let found = scores.value().shape();
             let message = format!("expected scores [n, classes] or [classes], got {found}");
-            Err(Error::shape(place, message))
+            Err(Error::shape(context, message))
         }
     }
 }

@@ -200,10 +200,10 @@ loss_functions! {
 }
 
 /// Returns the shape of the embeddings without the axis of features.
-fn without_features(place: &str, shape: &Shape) -> Result<Shape> {
+fn without_features(context: &str, shape: &Shape) -> Result<Shape> {
     match shape.split_last() {
         Some((_, samples)) => Ok(samples.into()),
-        None => Err(Error::shape(place, "expected embeddings […, features], got a scalar")),
+        None => Err(Error::shape(context, "expected embeddings […, features], got a scalar")),
     }
 }
 

@@ -183,20 +183,20 @@ impl<C: Curve<N>, T: Float, const N: usize> Op<T> for Pointwise<C, T, N> {
 
 /// Returns the shape to which output and target are broadcast. It is the shape of
 /// one of them.
-pub(crate) fn common_shape(place: &str, output: &Shape, target: &Shape) -> Result<Shape> {
-    let common = output.broadcast(target, place).ok();
+pub(crate) fn common_shape(context: &str, output: &Shape, target: &Shape) -> Result<Shape> {
+    let common = output.broadcast(target, context).ok();
     common.filter(|common| common == output || common == target).ok_or_else(|| {
         let message = format!(
             "output and target must have the same shape, or one must broadcast to the shape of \
              the other, got {output} and {target}"
         );
-        Error::shape(place, message)
+        Error::shape(context, message)
     })
 }
 
 /// Broadcasts output and target to their [`common_shape`].
 pub(crate) fn in_one_shape<V: Ops>(
-    place: &str,
+    context: &str,
     output: &V,
     target: &Tensor<V::Element>,
 ) -> Result<(V, Tensor<V::Element>)> {
@@ -204,42 +204,42 @@ pub(crate) fn in_one_shape<V: Ops>(
     if shape == target.shape() {
         return Ok((output.clone(), target.clone()));
     }
-    let common = common_shape(place, shape, target.shape())?;
+    let common = common_shape(context, shape, target.shape())?;
     let output =
         if *shape == common { output.clone() } else { output.broadcast_to(common.clone())? };
     Ok((output, target.broadcast_to(common)?))
 }
 
 /// Returns an error unless output and target have the same shape.
-pub(crate) fn ensure_same_shape(place: &str, output: &Shape, target: &Shape) -> Result<()> {
-    ensure_one_shape(place, "output and target", output, target)
+pub(crate) fn ensure_same_shape(context: &str, output: &Shape, target: &Shape) -> Result<()> {
+    ensure_one_shape(context, "output and target", output, target)
 }
 
 /// Returns an error unless two shapes are equal.
-pub(crate) fn ensure_one_shape(place: &str, both: &str, a: &Shape, b: &Shape) -> Result<()> {
+pub(crate) fn ensure_one_shape(context: &str, both: &str, a: &Shape, b: &Shape) -> Result<()> {
     if a == b {
         return Ok(());
     }
-    Err(Error::shape(place, format!("{both} must have the same shape, got {a} and {b}")))
+    Err(Error::shape(context, format!("{both} must have the same shape, got {a} and {b}")))
 }
 
 /// Returns an error unless all targets are 1 or −1.
-pub(crate) fn ensure_signs<T: Float>(place: &str, target: &Tensor<T>) -> Result<()> {
+pub(crate) fn ensure_signs<T: Float>(context: &str, target: &Tensor<T>) -> Result<()> {
     let is_sign = |y: T| y == T::ONE || y == -T::ONE;
     match target.contiguous().as_slice().unwrap_or_default().iter().copied().find(|&y| !is_sign(y))
     {
-        Some(y) => Err(Error::data(place, format!("targets must be 1 or -1, got {y}"))),
+        Some(y) => Err(Error::data(context, format!("targets must be 1 or -1, got {y}"))),
         None => Ok(()),
     }
 }
 
 /// Returns an error unless a setting is finite and at least `least`.
-pub(crate) fn ensure_at_least(place: &str, setting: &str, least: f64, value: f64) -> Result<()> {
+pub(crate) fn ensure_at_least(context: &str, setting: &str, least: f64, value: f64) -> Result<()> {
     if value.is_finite() && value >= least {
         return Ok(());
     }
     let message = format!("{setting} must be a finite number and at least {least}, got {value}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
 /// Computes the reduced loss of an output.

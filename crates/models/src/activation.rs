@@ -1,4 +1,4 @@
-//! The activation functions that settings name.
+//! The activation functions in settings.
 
 use dendra_autograd::Var;
 use dendra_nn::{Module, Parameters};
@@ -6,7 +6,7 @@ use dendra_tensor::{Ops, Result};
 use serde::{Deserialize, Serialize};
 
 /// An activation function. In a `config.json` it has the name that transformers
-/// gives it.
+/// uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 #[parameters(crate = dendra_nn, skip)]
 pub enum Activation {
@@ -19,7 +19,7 @@ pub enum Activation {
     /// x·Φ(x).
     #[serde(rename = "gelu")]
     GELU,
-    /// GELU in its approximation by a hyperbolic tangent.
+    /// The approximation of GELU with a hyperbolic tangent.
     #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
     GELUTanh,
     /// x·σ(x).
@@ -34,7 +34,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function of each element.
+    /// Applies the function to each element.
     pub fn apply(self, x: &Var) -> Var {
         match self {
             Self::ReLU => x.relu(),

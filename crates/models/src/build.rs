@@ -1,14 +1,14 @@
-//! How settings become networks.
+//! Building networks from settings.
 
 use dendra_nn::{Distribution, FanMode, Init, Nonlinearity};
 use dendra_tensor::{Error, Result};
 
-/// Writes the two ways from settings to a network, by a method `assemble` of the
-/// settings that takes a [`Source`](dendra_nn::Source).
+/// Defines the two ways to make a network from settings. The settings have a
+/// method `assemble` that takes a [`Source`](dendra_nn::Source).
 macro_rules! builds {
     ($settings:ty => $model:ty) => {
         impl $settings {
-            /// The network, its parameters drawn from `rng` as in the original.
+            /// Makes the network with parameters drawn from `rng` as in the original.
             ///
             /// # Errors
             ///
@@ -17,8 +17,8 @@ macro_rules! builds {
                 self.build_from(&mut dendra_nn::Source::Random(rng))
             }
 
-            /// The network without values, to be loaded: its parameters take no
-            /// memory before that.
+            /// Makes the network without values, to be loaded from a file. Its
+            /// parameters take no memory until then.
             ///
             /// # Errors
             ///
@@ -40,11 +40,12 @@ macro_rules! builds {
 }
 pub(crate) use builds;
 
-/// The largest setting that counts something: channels, tokens, layers. More
-/// means that a setting is wrong; products of a few such sizes do not overflow.
+/// The largest value of a setting that is a count of channels, tokens and so
+/// on. A larger value is an error; products of a few such sizes do not
+/// overflow.
 const MAX_SIZE: usize = 1 << 24;
 
-/// Refuses settings that count something and are 0 or absurd.
+/// Returns an error for counts that are 0 or too large.
 pub(crate) fn check_sizes(kind: &str, sizes: &[(&str, usize)]) -> Result<()> {
     match sizes.iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
         None => Ok(()),
@@ -55,10 +56,10 @@ pub(crate) fn check_sizes(kind: &str, sizes: &[(&str, usize)]) -> Result<()> {
     }
 }
 
-/// The largest number of blocks. Even without weights each takes memory.
+/// The largest number of blocks. Each takes memory even without weights.
 const MAX_LAYERS: usize = 1 << 10;
 
-/// Refuses absurd numbers of blocks.
+/// Returns an error for numbers of blocks that are 0 or too large.
 pub(crate) fn check_layers(kind: &str, name: &str, layers: usize) -> Result<()> {
     match layers <= MAX_LAYERS {
         true => Ok(()),
@@ -69,23 +70,23 @@ pub(crate) fn check_layers(kind: &str, name: &str, layers: usize) -> Result<()> 
     }
 }
 
-/// He's normal initialisation by the outputs, for convolutions before ReLU.
+/// He's normal initialisation by `fan_out`, for convolutions before ReLU.
 pub(crate) fn he_fan_out() -> Init {
     Init::kaiming(Nonlinearity::ReLU, FanMode::FanOut, Distribution::Normal)
 }
 
-/// N(std²).
+/// N(0, std²).
 pub(crate) fn normal(std: f64) -> Init {
     Init::Normal { mean: 0.0, std }
 }
 
-/// N(std²) cut at ±2, PyTorch's `trunc_normal_`.
+/// N(0, std²) truncated at ±2, PyTorch's `trunc_normal_`.
 pub(crate) fn truncated_normal(std: f64) -> Init {
     Init::TruncatedNormal { mean: 0.0, std, low: -2.0, high: 2.0 }
 }
 
-/// The nearest multiple of `divisor`, raised where it is more than a tenth
-/// smaller than `value`; torchvision's `_make_divisible`.
+/// The nearest multiple of `divisor`, or the next larger one if that is more
+/// than a tenth below `value`; torchvision's `_make_divisible`.
 pub(crate) fn make_divisible(value: f64, divisor: usize) -> usize {
     let rounded = ((value + divisor as f64 / 2.0) as usize / divisor * divisor).max(divisor);
     if (rounded as f64) < 0.9 * value { rounded.saturating_add(divisor) } else { rounded }

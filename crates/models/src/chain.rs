@@ -1,4 +1,4 @@
-//! Modules one after the other.
+//! Modules in sequence.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use dendra_autograd::{Entry, EntryMut, Path, Var};
 use dendra_nn::{Module, Parameters};
 use dendra_tensor::{Error, Result};
 
-/// A module that can be a step of a [`Chain`]: any that can be copied, printed
-/// and shared between threads.
+/// A module that can be a step of a [`Chain`]: any module that can be cloned,
+/// printed and shared between threads.
 pub trait Step: Module + fmt::Debug + Send + Sync {
-    /// A copy.
+    /// Returns a copy.
     fn boxed(&self) -> Box<dyn Step>;
 }
 
@@ -25,12 +25,12 @@ impl Clone for Box<dyn Step> {
     }
 }
 
-/// Modules one after the other, as PyTorch's `Sequential`: the parameters of a
-/// step are named by its index, or by the name that it was given. Steps without
-/// parameters count too.
+/// Modules in sequence, like PyTorch's `Sequential`. The parameters of a step
+/// are named by its index or by the name of the step. Steps without parameters
+/// are counted too.
 ///
-/// In contrast to [`Sequential`](dendra_nn::Sequential) it knows no shapes, and
-/// takes images of any size that its steps take.
+/// Unlike [`Sequential`](dendra_nn::Sequential) it does not know any shapes,
+/// and accepts images of any size that its steps support.
 ///
 /// ```
 /// use dendra_models::Chain;
@@ -55,19 +55,19 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain without steps, which passes its input through.
+    /// A chain without steps, which returns its input.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The chain with one more step, named by its index.
+    /// Returns the chain with one more step, named by its index.
     #[must_use]
     pub fn then(mut self, step: impl Step + 'static) -> Self {
         self.push(step);
         self
     }
 
-    /// The chain with one more step of this name.
+    /// Returns the chain with one more step of this name.
     #[must_use]
     pub fn then_named(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
         self.push_named(name, step);
@@ -88,7 +88,7 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// When there is no step of this name.
+    /// When there is no step with this name.
     pub fn set(&mut self, name: &str, step: impl Step + 'static) -> Result<()> {
         match self.steps.iter_mut().find(|(own, _)| own == name) {
             Some((_, old)) => *old = Box::new(step),
@@ -106,7 +106,7 @@ impl Chain {
         self.steps.len()
     }
 
-    /// Whether there is no step.
+    /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }

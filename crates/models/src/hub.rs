@@ -1,4 +1,4 @@
-//! Networks from a server: their files come into the user's cache folder.
+//! Downloads networks from a server into the user's cache folder.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,26 +18,26 @@ use crate::pretrained::{CONFIG, INDEX, WEIGHTS, files_of_index};
 #[cfg(test)]
 mod tests;
 
-/// The server that is asked where no other one is named.
+/// The default server.
 const HUGGING_FACE: &str = "https://huggingface.co";
 
-/// The file of a tokenizer, which networks of pictures do not have.
+/// The file of a tokenizer, which networks for images do not have.
 const TOKENIZER: &str = "tokenizer.json";
 
-/// The file that is written when a folder is complete.
+/// A marker file, which is written when a folder is complete.
 const COMPLETE: &str = "complete.json";
 
-/// The largest list of files that is read.
+/// The largest list of files, in bytes.
 const MOST_LISTED: u64 = 16 << 20;
 
-/// A server with networks in the layout of Hugging Face, and the folder in which their
-/// files are kept: settings, weights as safetensors in one file or several, and the
-/// tokenizer where there is one.
+/// A server with networks in the layout of Hugging Face, and the local folder
+/// of their files: settings, weights as safetensors in one file or several, and
+/// the tokenizer if there is one.
 ///
-/// A transfer that broke off is resumed, and each file is compared with the checksum
-/// that the server has of it. What is complete is not asked for again.
+/// An interrupted transfer is resumed, and each file is compared with the
+/// checksum from the server. Complete folders are not requested again.
 ///
-/// Public servers want https, which needs the feature `https`.
+/// Public servers require https, which needs the feature `https`.
 ///
 /// ```no_run
 /// use dendra_models::{Hub, Pretrained, SentenceEmbedder};
@@ -62,7 +62,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// The server that the environment variable `HF_ENDPOINT` names, or
+    /// The server in the environment variable `HF_ENDPOINT`, or
     /// `https://huggingface.co`.
     pub fn new() -> Self {
         let named = env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
@@ -75,8 +75,8 @@ impl Hub {
         }
     }
 
-    /// Another server, such as a mirror: the address before `/api` and before the names
-    /// of networks.
+    /// Sets another server, such as a mirror: the address before `/api` and
+    /// before the names of networks.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = endpoint.into();
@@ -113,24 +113,26 @@ impl Hub {
         self
     }
 
-    /// The folder of a network such as `"sentence-transformers/all-MiniLM-L6-v2"`, for
-    /// [`from_pretrained`](crate::Pretrained::from_pretrained). What is not in the cache
-    /// is downloaded. To get a newer state of a branch, remove the folder.
+    /// Returns the folder of a network such as
+    /// `"sentence-transformers/all-MiniLM-L6-v2"`, for
+    /// [`from_pretrained`](crate::Pretrained::from_pretrained). Files that are
+    /// not in the cache are downloaded. To get a newer state of a branch,
+    /// remove the folder.
     ///
     /// # Errors
     ///
-    /// When the name is not one, the server cannot be reached or does not have the
-    /// network or one of its files, a file is not what its checksum says, or the cache
-    /// cannot be written.
+    /// When the name is invalid, the server cannot be reached or does not have
+    /// the network or one of its files, a file does not match its checksum, or
+    /// the cache cannot be written.
     pub fn fetch(&self, name: &str) -> Result<PathBuf> {
-        let place = || format!("Hub::fetch of {name:?}");
+        let context = || format!("Hub::fetch of {name:?}");
         let parts: Vec<&str> = name.split('/').collect();
         if parts.len() > 2 || !parts.iter().all(|part| is_plain(part)) {
             let message = format!("expected a name such as \"owner/network\", got {name:?}");
             return Err(Error::argument("Hub::fetch", message));
         }
         if !is_plain(&self.revision) {
-            let message = format!("{:?} is not the name of a revision", self.revision);
+            let message = format!("expected the name of a revision, got {:?}", self.revision);
             return Err(Error::argument("Hub::fetch", message));
         }
         let cache = self.cache_dir.clone().or_else(|| Some(cache_dir()?.join("models")));
@@ -145,9 +147,9 @@ impl Hub {
         self.check_network(&folder).and_then(|()| self.download(name, &folder)).map_err(
             |error| {
                 match error {
-                    // These name the file already.
+                    // These errors already name the file.
                     Error::Io { .. } | Error::File { .. } => error,
-                    error => error.within(place()),
+                    error => error.within(context()),
                 }
             },
         )?;
@@ -156,10 +158,10 @@ impl Hub {
 
     fn check_network(&self, folder: &Path) -> Result<()> {
         let message = if self.offline {
-            format!("the option `offline` was set, and {} is not complete", folder.display())
+            format!("the option `offline` is set, and {} is incomplete", folder.display())
         } else if self.endpoint.starts_with("https:") && !cfg!(feature = "https") {
             let endpoint = &self.endpoint;
-            format!("{endpoint} needs the feature `https`, without which this was built")
+            format!("{endpoint} needs the feature `https`, which is disabled")
         } else {
             return Ok(());
         };
@@ -177,7 +179,7 @@ impl Hub {
         let listing: Listing =
             serde_json::from_str(&text).map_err(|error| Error::data(&url, error.to_string()))?;
         if !is_plain(&listing.sha) {
-            return Err(Error::data(url, format!("{:?} is not a commit", listing.sha)));
+            return Err(Error::data(url, format!("expected a commit, got {:?}", listing.sha)));
         }
         let whole = listing.find(WEIGHTS);
         let mut wanted = vec![listing.expect(CONFIG)?];
@@ -214,7 +216,7 @@ impl Hub {
     }
 }
 
-/// Weights come from servers far away.
+/// Servers of weights may be far away.
 fn patience() -> Patience {
     Patience {
         connect: Duration::from_secs(10),
@@ -223,13 +225,13 @@ fn patience() -> Patience {
     }
 }
 
-/// Whether a word leads nowhere else as part of a path or of an address.
+/// Whether a word is safe as a part of a path or an address.
 fn is_plain(word: &str) -> bool {
     let is_known = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     !word.is_empty() && word.len() <= 128 && !word.starts_with('.') && word.chars().all(is_known)
 }
 
-/// What a folder holds when everything is there.
+/// The content of a complete folder.
 #[derive(Deserialize, Serialize)]
 struct Complete {
     commit: String,
@@ -237,7 +239,7 @@ struct Complete {
     files: BTreeMap<String, u64>,
 }
 
-/// Whether a folder was downloaded completely, and its files are still there.
+/// Whether a folder was downloaded completely and its files still exist.
 fn is_complete(folder: &Path) -> bool {
     let complete = fs::read(folder.join(COMPLETE)).ok();
     let complete = complete.and_then(|text| serde_json::from_slice::<Complete>(&text).ok());
@@ -249,7 +251,7 @@ fn is_complete(folder: &Path) -> bool {
     })
 }
 
-/// What a server says of a network.
+/// The description of a network on a server.
 #[derive(Deserialize)]
 struct Listing {
     /// The commit.
@@ -258,7 +260,7 @@ struct Listing {
     files: Vec<File>,
 }
 
-/// A file on a server: kept by Git, or beside it where it is large.
+/// A file on a server: stored by Git, or separately if it is large.
 #[derive(Deserialize)]
 struct File {
     #[serde(rename = "rfilename")]
@@ -286,7 +288,10 @@ impl Listing {
                 !name.contains('/') && (name.ends_with(".json") || is_weights(name))
             });
             let names = names.take(20).collect::<Vec<_>>().join(", ");
-            Error::data("Hub", format!("there is no {name}; the network has the files {names}"))
+            Error::data(
+                "Hub",
+                format!("the file {name} is missing; the network has the files {names}"),
+            )
         })
     }
 }
@@ -307,7 +312,7 @@ impl File {
             (Some(large), _) => Checksum::Sha256(&large.sha256),
             (None, Some(object)) => Checksum::GitObject(object),
             (None, None) => {
-                let message = format!("the server has no checksum of {}", self.name);
+                let message = format!("the server returned no checksum of {}", self.name);
                 return Err(Error::data("Hub", message));
             }
         };

@@ -1,15 +1,15 @@
-//! Networks that people know, as plain structs that read like their papers.
+//! Well-known networks, as plain structs that follow their papers.
 //!
 //! - [`vision`]: networks for images, with torchvision's parameter names.
 //! - [`text`]: transformers for text, with the names of the library transformers;
 //!   [`Pretrained::from_pretrained`] reads a folder in the layout of Hugging Face.
 //! - `Hub`, with the feature `download`, fetches such a folder from a server.
 //! - [`Generate`] continues texts: sampling, beam search.
-//! - [`ImagePreprocessing`] and [`LogMel`] make inputs of pictures and sound.
-//! - `Tokenizer`, with the feature `tokenizers`, makes token ids of texts.
+//! - [`ImagePreprocessing`] and [`LogMel`] convert images and sound to inputs.
+//! - `Tokenizer`, with the feature `tokenizers`, converts texts to token ids.
 //!
-//! Each has settings with the published presets and two ways to make a network of
-//! them: `build` draws the first values as the original does, `blank` leaves them
+//! Each network has settings with the published presets and two ways to make
+//! it: `build` draws the initial values as in the original, `blank` leaves them
 //! to be loaded from a file.
 //!
 //! ```
@@ -27,7 +27,7 @@
 //! # Ok::<(), dendra_nn::tensor::Error>(())
 //! ```
 
-// `Bert::new` gives the settings of a network; `build` makes the network of them.
+// `Bert::new` returns the settings of a network; `build` makes the network.
 #![allow(clippy::new_ret_no_self)]
 
 mod activation;

@@ -1,4 +1,4 @@
-//! Networks that others trained: settings and weights from a folder in the layout of
+//! Pretrained networks: settings and weights from a folder in the layout of
 //! Hugging Face, and from files with torchvision's names.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,36 +12,36 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A network that a folder with `config.json` and weights describes.
+/// A network that can be read from a folder with `config.json` and weights.
 pub trait Pretrained: Parameters + Sized {
-    /// What `config.json` holds of it.
+    /// The content of `config.json`.
     type Config: DeserializeOwned;
 
-    /// The values of `model_type` in `config.json` that it takes.
+    /// The accepted values of `model_type` in `config.json`.
     const MODEL_TYPES: &'static [&'static str];
 
-    /// The part of the names of the body, which files with another head than this
-    /// network's, or without one, may lack or have.
+    /// The prefix of the names of the body. Files with another head than this
+    /// network's, or without one, may have or lack it.
     const BASE: &'static str;
 
-    /// Names of parameters that are tied to others, where the network does not have
-    /// them itself.
+    /// The names of parameters that are tied to others and that the network
+    /// does not contain itself.
     const TIED: &'static [&'static str];
 
-    /// The network without values.
+    /// Makes the network without values.
     ///
     /// # Errors
     ///
     /// When a setting is invalid.
     fn blank(config: &Self::Config) -> Result<Self>;
 
-    /// Reads the network from a folder with `config.json` and `model.safetensors`, or
-    /// several files that `model.safetensors.index.json` names.
+    /// Reads the network from a folder with `config.json` and
+    /// `model.safetensors`, or the files in `model.safetensors.index.json`.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is of another kind of network, or has other
-    /// names or shapes than the network, which the error lists.
+    /// When a file cannot be read, belongs to another kind of network, or has
+    /// other names or shapes than the network; the error lists these.
     fn from_pretrained(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
@@ -56,14 +56,14 @@ pub trait Pretrained: Parameters + Sized {
     }
 }
 
-/// The settings of a network with a classifier, whose `config.json` names the
-/// classes.
+/// The settings of a network with a classifier, whose `config.json` contains
+/// the names of the classes.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Labels<C> {
     /// The settings of the body.
     #[serde(flatten)]
     pub model: C,
-    /// The name of each class by its number.
+    /// The name of each class by its index.
     #[serde(default)]
     id2label: BTreeMap<String, String>,
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct Labels<C> {
 }
 
 impl<C> Labels<C> {
-    /// The number of classes; 2 where the file names none, as in transformers.
+    /// The number of classes; 2 if the file has no names, as in transformers.
     pub fn num_labels(&self) -> usize {
         match self.id2label.len() {
             0 => self.num_labels.unwrap_or(2),
@@ -84,14 +84,14 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The longest list of names in an error. Settings of another size make all of a
-/// thousand layers missing.
+/// The longest list of names in an error. A wrong size in the settings can make
+/// all names of a thousand layers missing.
 const MAX_NAMES: usize = 3000;
 
-/// The longest message about a value.
+/// The longest message about a value, in bytes.
 const MAX_VALUE: usize = 500;
 
-/// An error whose list of names is not too long.
+/// Shortens the list of names in an error.
 fn shortened(error: Error) -> Error {
     match error {
         Error::State { mut message } if message.len() > MAX_NAMES => {
@@ -105,10 +105,10 @@ fn shortened(error: Error) -> Error {
     }
 }
 
-/// The largest file of settings or names of files that is read.
+/// The largest JSON file that is read, in bytes.
 const MAX_TEXT: u64 = 64 << 20;
 
-/// A text file of JSON.
+/// Reads a JSON file.
 fn read_json(path: &Path) -> Result<Value> {
     let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
     if about.len() > MAX_TEXT {
@@ -118,7 +118,7 @@ fn read_json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&text).map_err(|error| wrong_json(path, &error))
 }
 
-/// An error that says what is wrong in a file, without all of a long value.
+/// An error for a file, with long values shortened.
 fn wrong_json(path: &Path, error: &serde_json::Error) -> Error {
     let message = error.to_string();
     let end = message.char_indices().nth(MAX_VALUE).map_or(message.len(), |(end, _)| end);
@@ -126,7 +126,7 @@ fn wrong_json(path: &Path, error: &serde_json::Error) -> Error {
     Error::file(path, format!("{}{more}", &message[..end]))
 }
 
-/// `config.json` of one of these kinds of networks.
+/// Reads the `config.json` of one of these kinds of networks.
 fn read_config(path: &Path, kinds: &[&str]) -> Result<Value> {
     let mut config = read_json(path)?;
     if let Some(kind) = config.get("model_type").and_then(Value::as_str)
@@ -135,7 +135,7 @@ fn read_config(path: &Path, kinds: &[&str]) -> Result<Value> {
         let message = format!("expected the model_type {}, got {kind:?}", kinds.join(" or "));
         return Err(Error::file(path, message));
     }
-    // Older files name the kind of stretched positions so.
+    // Older files use this key for the kind of position scaling.
     if let Some(Value::Object(scaling)) = config.get_mut("rope_scaling")
         && let Some(kind) = scaling.get("type").cloned()
     {
@@ -148,10 +148,10 @@ fn read_config(path: &Path, kinds: &[&str]) -> Result<Value> {
 pub(crate) const CONFIG: &str = "config.json";
 /// The file of the weights.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// The file that names those of the weights, where there are several.
+/// The index of the weight files, if there are several.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// The tensors of `model.safetensors`, or of the files that its index names.
+/// Reads the tensors of `model.safetensors`, or of the files in its index.
 fn read_weights(folder: &Path) -> Result<StateDict> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() || !index.exists() {
@@ -166,8 +166,8 @@ fn read_weights(folder: &Path) -> Result<StateDict> {
     Ok(state)
 }
 
-/// The names of the files, all in one folder, over which an index says that weights
-/// are spread.
+/// The names of the weight files in an index. All must be in the folder of the
+/// index.
 pub(crate) fn files_of_index(index: &Path) -> Result<BTreeSet<String>> {
     let wrong = |message: &str| Error::file(index, message);
     let content = read_json(index)?;
@@ -175,7 +175,7 @@ pub(crate) fn files_of_index(index: &Path) -> Result<BTreeSet<String>> {
     let map = map.ok_or_else(|| wrong("expected an object weight_map"))?;
     let files: Option<BTreeSet<&str>> = map.values().map(Value::as_str).collect();
     let files = files.ok_or_else(|| wrong("expected names of files in weight_map"))?;
-    // A name with a folder could lead anywhere.
+    // A name with a folder could refer to any file.
     match files.iter().find(|file| Path::new(file).file_name() != Some(file.as_ref())) {
         None => Ok(files.into_iter().map(str::to_owned).collect()),
         Some(file) => {
@@ -184,7 +184,8 @@ pub(crate) fn files_of_index(index: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// State that follows from the settings of a network, which other libraries store.
+/// State that follows from the settings of a network and that other libraries
+/// store.
 const DERIVED: [&str; 8] = [
     ".relative_position_index",
     ".relative_coords_table",
@@ -196,15 +197,15 @@ const DERIVED: [&str; 8] = [
     "crossattention.bias",
 ];
 
-/// The state without what is derived, and with the names of today for those of old
-/// files.
+/// Removes derived state, and converts the names in old files to the present
+/// ones.
 fn renamed(state: StateDict) -> Result<StateDict> {
     state.renamed(&|name| {
         if DERIVED.iter().any(|derived| name.ends_with(derived)) {
             return None;
         }
         let name = match name.rsplit_once('.') {
-            // BERT's first files came from TensorFlow.
+            // The first files of BERT were converted from TensorFlow.
             Some((layer, "gamma")) if layer.ends_with("LayerNorm") => format!("{layer}.weight"),
             Some((layer, "beta")) if layer.ends_with("LayerNorm") => format!("{layer}.bias"),
             _ => name.to_owned(),
@@ -228,15 +229,15 @@ fn renamed(state: StateDict) -> Result<StateDict> {
     })
 }
 
-/// Loads the state of a torchvision network, such as
-/// `safetensors.torch.save_file(model.state_dict(), path)` writes it. Buffers that
-/// follow from the settings are left out, and names of old files are brought up to
-/// date.
+/// Loads the state of a torchvision network, as written by
+/// `safetensors.torch.save_file(model.state_dict(), path)`. Buffers that follow
+/// from the settings are skipped, and the names in old files are converted to
+/// the present ones.
 ///
 /// # Errors
 ///
-/// When names or shapes differ from the model's: the error lists all of them, and
-/// the model stays as it was.
+/// When names or shapes differ from those of the model. The error lists all of
+/// them, and the model is unchanged.
 pub fn load_state(model: &mut dyn Parameters, state: StateDict) -> Result<()> {
     model.load_state_dict(&renamed(state)?)
 }
@@ -252,8 +253,8 @@ fn names(model: &dyn Parameters) -> BTreeSet<String> {
     names
 }
 
-/// The state with the names that the network has for its body, without tied
-/// parameters, and without the heads of other networks.
+/// Converts the state to the names that the network uses for its body, without
+/// tied parameters and without the heads of other networks.
 fn body_names<M: Pretrained>(model: &M, state: StateDict) -> Result<StateDict> {
     let own = names(model);
     let prefix = format!("{}.", M::BASE);
@@ -263,12 +264,12 @@ fn body_names<M: Pretrained>(model: &M, state: StateDict) -> Result<StateDict> {
     let is_tied = |name: &str| M::TIED.contains(&name) && !own.contains(name);
     let state = state.renamed(&|name| match (wanted, given) {
         _ if is_tied(name) => None,
-        // A body without head gets the name of the body.
+        // The prefix of the body is added to a body without a head.
         (true, false) if !own.contains(name) => Some(format!("{prefix}{name}")),
         (false, true) => name.strip_prefix(&prefix).map(str::to_owned),
         _ => Some(name.to_owned()),
     })?;
-    // What another task needs of the body, such as a pooler.
+    // Parts of the body for another task, such as a pooler.
     let unused = |name: &str| {
         let name = name.strip_prefix(&prefix).unwrap_or(name);
         name.starts_with("pooler.") && !own.iter().any(|own| own.contains("pooler."))

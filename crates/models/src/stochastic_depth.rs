@@ -1,12 +1,12 @@
-//! Residual branches that are left out at random.
+//! Stochastic depth: residual branches that are dropped at random.
 
 use dendra_autograd::Var;
 use dendra_nn::{Module, Parameters};
 use dendra_tensor::{Error, Ops, Result, Shape, Tensor};
 
-/// In training, sets whole samples `[N, …]` to 0 with probability `p` and divides
-/// the others by 1 − p; otherwise passes them through (Huang et al., "Deep
-/// networks with stochastic depth", 2016). It is torchvision's
+/// In training, sets whole samples `[N, …]` to 0 with probability `p` and
+/// divides the others by 1 − p; otherwise returns its input (Huang et al.,
+/// "Deep networks with stochastic depth", 2016). It is torchvision's
 /// `StochasticDepth(p, "row")`.
 #[derive(Clone, Copy, Debug, PartialEq, Parameters)]
 #[parameters(crate = dendra_nn, skip)]
@@ -15,7 +15,7 @@ pub struct StochasticDepth {
 }
 
 impl StochasticDepth {
-    /// Leaves samples out with probability `p`.
+    /// Makes a layer that drops samples with probability `p`.
     ///
     /// # Errors
     ///
@@ -28,7 +28,8 @@ impl StochasticDepth {
         Err(Error::argument("StochasticDepth", message))
     }
 
-    /// That of block `index` of `count`, where it grows to `last` linearly.
+    /// The layer of block `index` of `count`, where the probability grows
+    /// linearly to `last`.
     pub(crate) fn linear(last: f64, index: usize, count: usize) -> Result<Self> {
         Self::new(if count == 0 { 0.0 } else { last * index as f64 / count as f64 })
     }

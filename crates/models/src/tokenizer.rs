@@ -1,4 +1,4 @@
-//! Texts as token ids, by the tokenizers of transformers.
+//! Tokenizers of transformers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -8,8 +8,8 @@ use tokenizers::{EncodeInput, Encoding, TruncationParams};
 
 use crate::text::{PaddingSide, TokenBatch};
 
-/// A tokenizer that a file `tokenizer.json` describes: byte-pair encoding,
-/// word-piece or unigram, with the special tokens that its network expects.
+/// A tokenizer from a file `tokenizer.json`: byte-pair encoding, WordPiece or
+/// unigram, with the special tokens that its network expects.
 ///
 /// ```no_run
 /// use dendra_models::{PaddingSide, Tokenizer};
@@ -24,41 +24,41 @@ pub struct Tokenizer {
     padding: i64,
 }
 
-/// What the library returns, with its panics as errors: a file can describe what it
-/// does not expect.
+/// Converts panics of the library to errors, because files can have content
+/// that it does not expect.
 fn guarded<R>(
-    place: &str,
+    context: &str,
     call: impl FnOnce() -> std::result::Result<R, tokenizers::Error>,
 ) -> Result<R> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| Error::data(place, error.to_string())),
-        Err(payload) => Err(Error::panic(place, &*payload)),
+        Ok(result) => result.map_err(|error| Error::data(context, error.to_string())),
+        Err(payload) => Err(Error::panic(context, &*payload)),
     }
 }
 
-/// The names that the token of padding has where the file does not say it.
+/// The common names of the padding token, for files that do not specify it.
 const PADDING: [&str; 4] = ["[PAD]", "<pad>", "<|endoftext|>", "</s>"];
 
 impl Tokenizer {
-    /// The tokenizer in the file `tokenizer.json` of a folder.
+    /// Reads the tokenizer from `tokenizer.json` in a folder.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or describes no tokenizer.
+    /// When the file cannot be read or is not a valid tokenizer.
     pub fn from_pretrained(folder: impl AsRef<Path>) -> Result<Self> {
         Self::from_file(folder.as_ref().join("tokenizer.json"))
     }
 
-    /// The tokenizer in a file.
+    /// Reads the tokenizer from a file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or describes no tokenizer.
+    /// When the file cannot be read or is not a valid tokenizer.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-        let place = path.display().to_string();
-        let mut inner = guarded(&place, || tokenizers::Tokenizer::from_bytes(&text))?;
+        let context = path.display().to_string();
+        let mut inner = guarded(&context, || tokenizers::Tokenizer::from_bytes(&text))?;
         let said = inner.get_padding().map(|padding| padding.pad_id);
         let found = || PADDING.iter().find_map(|name| inner.token_to_id(name));
         let padding = said.or_else(found).unwrap_or(0).into();
@@ -67,24 +67,23 @@ impl Tokenizer {
         Ok(Self { inner, padding })
     }
 
-    /// The tokenizer that cuts texts off after so many tokens, special ones
-    /// included.
+    /// Truncates texts to this number of tokens, including special tokens.
     ///
     /// # Errors
     ///
-    /// When not even the special tokens fit.
+    /// When the number is too small for the special tokens.
     pub fn max_length(mut self, max_length: usize) -> Result<Self> {
         let params = TruncationParams { max_length, ..TruncationParams::default() };
         guarded("Tokenizer::max_length", || self.inner.with_truncation(Some(params)).map(|_| ()))?;
         Ok(self)
     }
 
-    /// The id that fills up the shorter texts of a batch.
+    /// The id of the padding token.
     pub fn padding_id(&self) -> i64 {
         self.padding
     }
 
-    /// The number of tokens.
+    /// The size of the vocabulary.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -102,26 +101,26 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// When the tokenizer does not take the text.
+    /// When the tokenizer rejects the text.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
         Ok(self.encoding(text.into())?.get_ids().iter().map(|&id| id.into()).collect())
     }
 
-    /// A batch of texts, filled up on one side.
+    /// A batch of texts, padded on one side.
     ///
     /// # Errors
     ///
-    /// When there is no text, or the tokenizer does not take one.
+    /// When there are no texts, or the tokenizer rejects one.
     pub fn encode_batch(&self, texts: &[&str], side: PaddingSide) -> Result<TokenBatch> {
         self.batch(texts.iter().map(|&text| text.into()), side)
     }
 
-    /// A batch of pairs of texts, such as a question and a passage, whose tokens
-    /// have the types 0 and 1.
+    /// A batch of pairs of texts, such as a question and a passage. Their
+    /// tokens have the segments 0 and 1.
     ///
     /// # Errors
     ///
-    /// As [`encode_batch`](Self::encode_batch).
+    /// The errors of [`encode_batch`](Self::encode_batch).
     pub fn encode_pairs(&self, pairs: &[(&str, &str)], side: PaddingSide) -> Result<TokenBatch> {
         self.batch(pairs.iter().map(|&pair| pair.into()), side)
     }
@@ -143,7 +142,7 @@ impl Tokenizer {
         Ok(batch)
     }
 
-    /// The text of some ids, without special tokens.
+    /// Decodes ids to text, without special tokens.
     ///
     /// # Errors
     ///
@@ -157,11 +156,11 @@ impl Tokenizer {
         guarded("Tokenizer::decode", || self.inner.decode(&ids, true))
     }
 
-    /// The texts of a batch of ids, `[N, L]`.
+    /// Decodes a batch of ids, `[N, L]`.
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode), and when the shape is another.
+    /// The errors of [`decode`](Self::decode), and when the shape is wrong.
     pub fn decode_batch(&self, ids: &Tensor<i64>) -> Result<Vec<String>> {
         let &[_, length] = &ids.shape()[..] else {
             let message = format!("expected ids [N, L], got {}", ids.shape());

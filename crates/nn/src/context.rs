@@ -24,9 +24,9 @@ pub(crate) fn in_layer(error: Error, path: Option<&str>, layer: &impl Display) -
 /// Replaces the context of an error.
 pub(crate) fn at(error: Error, context: String) -> Error {
     match error {
-        Error::Shape { message, .. } => Error::Shape { place: context, message },
-        Error::Argument { message, .. } => Error::Argument { place: context, message },
-        Error::Data { message, .. } => Error::Data { place: context, message },
+        Error::Shape { message, .. } => Error::Shape { context, message },
+        Error::Argument { message, .. } => Error::Argument { context, message },
+        Error::Data { message, .. } => Error::Data { context, message },
         other => other.within(context),
     }
 }

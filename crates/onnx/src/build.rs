@@ -1,4 +1,4 @@
-//! From the messages of a file to a plan, with all checks.
+//! Builds a plan from the messages of a file, with all checks.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
@@ -15,15 +15,16 @@ use crate::tensor::{Data, TypedTensor};
 use crate::value::Value;
 use crate::wire::malformed;
 
-/// How deep functions may call each other.
+/// The largest depth of function calls.
 const MOST_CALLS: usize = 32;
-/// The most steps of a model, its functions expanded: this many, and more for
-/// each node of the file. Few functions that call each other could otherwise
-/// make a model of any size.
+/// The largest number of steps of a model after its functions are expanded is
+/// this number plus some for each node of the file. Otherwise a few nested
+/// functions could make a model of any size.
 const MOST_STEPS: usize = 2048;
 const STEPS_PER_NODE: usize = 64;
 
-/// The most operators that an error names: more than any network uses.
+/// The largest number of operators in an error message, more than any network
+/// uses.
 const MOST_NAMES: usize = 100;
 
 /// Parameters with their names.
@@ -32,10 +33,10 @@ pub(crate) type Named = Vec<(String, Param<f32>)>;
 /// The plan of a model and its parameters.
 pub(crate) fn build(model: &ModelProto) -> Result<(Plan, Named)> {
     let Some(graph) = &model.graph else {
-        return malformed("there is no graph; is this an ONNX model?");
+        return malformed("expected an ONNX model, got a file without a graph");
     };
     if model.opsets.is_empty() {
-        return malformed("the model names no operator set");
+        return malformed("expected an operator set in the model, got none");
     }
     let functions = model.functions.iter();
     let functions = functions.map(|f| ((&f.domain[..], &f.name[..], &f.overload[..]), f)).collect();
@@ -80,11 +81,11 @@ struct Scope {
     names: HashMap<String, usize>,
     slots: usize,
     captures: Vec<(usize, usize)>,
-    /// Whether the names of the surrounding graph are unknown here.
+    /// Whether the names of the surrounding graph are not visible here.
     is_function: bool,
 }
 
-/// What a graph's nodes refer to.
+/// The values that the nodes of a graph refer to.
 struct Context<'a> {
     opsets: &'a BTreeMap<String, i64>,
     /// The attributes that a function was called with.
@@ -104,7 +105,7 @@ impl Builder<'_> {
         self.scopes.last_mut().expect("a graph is being built")
     }
 
-    /// The slot of a name in the graph at a level.
+    /// The slot of a name in the graph at this level.
     fn resolve(&mut self, level: usize, name: &str) -> Option<usize> {
         if let Some(&slot) = self.scopes[level].names.get(name) {
             return Some(slot);
@@ -122,7 +123,7 @@ impl Builder<'_> {
     fn known(&mut self, name: &str, reader: &str) -> Result<usize> {
         let level = self.scopes.len() - 1;
         self.resolve(level, name).map_or_else(
-            || malformed(format!("{reader} reads {}, which nothing produces", shown(name))),
+            || malformed(format!("{reader} reads {}, which no node produces", shown(name))),
             Ok,
         )
     }
@@ -190,8 +191,8 @@ impl Builder<'_> {
         Ok(self.finish(plan).0)
     }
 
-    /// The plan, and the slots of the surrounding graph and of this one that are
-    /// the same value.
+    /// Returns the plan, and the pairs of slots of the surrounding graph and of
+    /// this one for the same value.
     fn finish(&mut self, mut plan: Plan) -> (Plan, Vec<(usize, usize)>) {
         let scope = self.scopes.pop().expect("a graph is being built");
         plan.slots = scope.slots;
@@ -230,7 +231,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// `None` for an operator that is missing.
+    /// The slots of the inputs; `None` for an input that is left out.
     fn step(&mut self, node: &NodeProto, context: &Context<'_>) -> Result<Option<Step>> {
         let inputs = node.inputs.iter().map(|name| match &name[..] {
             "" => Ok(None),
@@ -276,7 +277,7 @@ impl Builder<'_> {
         let version = match version {
             Some(version) => version,
             None if node.domain.is_empty() => {
-                return malformed("the standard operators are used without their version");
+                return malformed("expected the version of the standard operators, got none");
             }
             None => 1,
         };
@@ -292,7 +293,7 @@ impl Builder<'_> {
     }
 }
 
-/// The start of a name, for a message.
+/// The start of a name, for an error message.
 pub(crate) fn start_of(name: &str) -> &str {
     let end = name.char_indices().nth(30).map_or(name.len(), |(end, _)| end);
     &name[..end]
@@ -312,14 +313,14 @@ fn describe(node: &NodeProto) -> String {
     }
 }
 
-/// Whether an initializer is a parameter: floats with an axis that are not only
-/// settings of operators.
+/// Whether an initializer is a parameter: floats with at least one axis that
+/// are not used only as settings of operators.
 fn is_trained(name: &str, tensor: &TypedTensor, constants: &HashSet<&str>) -> bool {
     tensor.element() == crate::ElementType::F32 && tensor.rank() > 0 && !constants.contains(name)
 }
 
-/// The names that nodes read only as settings, such as the running statistics of
-/// a batch normalization.
+/// The names that nodes read only as settings, such as the running statistics
+/// of a batch normalization.
 fn constant_names(graph: &GraphProto) -> HashSet<&str> {
     let (mut settings, mut others) = (HashSet::new(), HashSet::new());
     for node in &graph.nodes {
@@ -332,8 +333,8 @@ fn constant_names(graph: &GraphProto) -> HashSet<&str> {
     settings
 }
 
-/// The nodes in an order in which each follows those whose outputs it reads; as
-/// in the file where possible.
+/// Sorts the nodes so that each follows those whose outputs it reads. The order
+/// of the file is kept where possible.
 fn order(nodes: &[NodeProto]) -> Result<Vec<usize>> {
     let mut producers: HashMap<&str, usize> = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
@@ -375,7 +376,7 @@ fn order(nodes: &[NodeProto]) -> Result<Vec<usize>> {
     }
 }
 
-/// The names that a node reads, its graphs included.
+/// The names that a node reads, including those of its graphs.
 fn read_by<'a>(node: &'a NodeProto, names: &mut HashSet<&'a str>) {
     names.extend(node.inputs.iter().map(String::as_str));
     for attribute in &node.attributes {

@@ -1,4 +1,4 @@
-//! Running a plan, and one call of an operator as its function sees it.
+//! Runs a plan. A [`Call`] is one call of an operator.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use crate::plan::{Action, Graph, Node, Plan, Setting, Step};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
 
-/// What all steps of a run share.
+/// The state that all steps of a run share.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
-    /// A value on the tape that the run is recorded on.
+    /// A value on the tape of the run.
     pub(crate) anchor: Option<Var<f32>>,
     pub(crate) parameters: &'a [(String, Param<f32>)],
 }
@@ -52,7 +52,7 @@ impl Held<'_> {
     }
 }
 
-/// Gets each step with the seconds that it took.
+/// Called with each step and the seconds that it took.
 pub(crate) type Watch<'a> = &'a mut dyn FnMut(&Step, f64);
 
 /// The outputs of a plan.
@@ -99,12 +99,12 @@ pub(crate) fn begin<'a>(
 pub(crate) fn outputs(plan: &Plan, values: &[Option<Held<'_>>]) -> Result<Vec<Value>> {
     let output = |&slot: &usize| match &values[slot] {
         Some(held) => Ok(held.get().clone()),
-        None => Err(Error::argument("onnx", "an output of the graph has no value")),
+        None => Err(Error::argument("onnx", "an output of the graph was not computed")),
     };
     plan.outputs.iter().map(output).collect()
 }
 
-/// Computes the values that a step writes.
+/// Computes the outputs of a step.
 pub(crate) fn perform(
     step: &Step,
     running: &Running<'_>,
@@ -112,7 +112,7 @@ pub(crate) fn perform(
 ) -> Result<()> {
     let within =
         |error: Error| error.within(format!("{} {:?}", step.node.operator, step.node.name));
-    // What no later step reads may be overwritten.
+    // Values that no later step reads may be overwritten.
     let first = match (&step.node.action, step.inputs.first()) {
         (Action::Fused(fused), Some(&Some(slot))) if fused.head.is_none() => {
             let is_last = step.last.contains(&slot) && !step.inputs[1..].contains(&Some(slot));
@@ -231,7 +231,7 @@ impl<'a> Call<'a> {
         self.node.version
     }
 
-    /// The number of outputs that the node names.
+    /// The number of outputs of the node.
     pub(crate) fn outputs(&self) -> usize {
         self.step.outputs.len()
     }
@@ -241,7 +241,7 @@ impl<'a> Call<'a> {
         self.step.outputs.get(index).is_some_and(Option::is_some)
     }
 
-    /// An input that may be missing.
+    /// An optional input.
     pub(crate) fn value(&self, index: usize) -> Option<&Value> {
         *self.inputs.get(index)?
     }
@@ -250,7 +250,7 @@ impl<'a> Call<'a> {
         self.value(index).map(Value::tensor).transpose()
     }
 
-    /// An input that must be there.
+    /// A required input.
     pub(crate) fn tensor(&self, index: usize) -> Result<&TypedTensor> {
         match self.value(index) {
             Some(value) => value.tensor(),
@@ -287,7 +287,8 @@ impl<'a> Call<'a> {
         Ok(Some(x.reals()?.to_vec()[0]))
     }
 
-    /// The integers of an attribute in old versions, of an input in new ones.
+    /// The integers of an attribute in old versions, or of an input in newer
+    /// ones.
     pub(crate) fn integers_of(&self, name: &str, index: usize) -> Result<Option<Vec<i64>>> {
         match self.ints(name) {
             Some(ints) => Ok(Some(ints.to_vec())),
@@ -316,8 +317,8 @@ impl<'a> Call<'a> {
 
     pub(crate) fn optional_float(&self, name: &str) -> Option<f64> {
         match self.setting(name)? {
-            // The decimal number that was meant, so that it is exact in doubles
-            // as it is in the reference.
+            // The intended decimal number, which is then exact in double
+            // precision, as in the reference.
             Setting::Float(value) => Some(f64::from(*value)),
             _ => None,
         }
@@ -373,7 +374,7 @@ impl<'a> Call<'a> {
         self.step.graphs.contains_key(name)
     }
 
-    /// A random stream: of the seed that the node gives, else of the tape.
+    /// A random stream: from the seed of the node, else from the tape.
     pub(crate) fn random(&self) -> Rng {
         let tape = self.running.anchor.as_ref().and_then(Var::tape);
         match (self.optional_float("seed"), tape) {
@@ -383,13 +384,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// An error with the name of the function.
+    /// Adds the name of the operator to an error.
     pub(crate) fn refuse<X>(&self, message: impl Into<String>) -> Result<X> {
         wrong(message.into())
     }
 }
 
-/// Lengths as a shape.
+/// Converts lengths to a shape.
 pub(crate) fn shape_of(lengths: &[i64]) -> Result<Shape> {
     let lengths = lengths.iter().map(|&length| usize::try_from(length).ok());
     let shape = lengths.collect::<Option<Vec<_>>>().map(|lengths| Shape::from(&lengths[..]));
@@ -399,7 +400,7 @@ pub(crate) fn shape_of(lengths: &[i64]) -> Result<Shape> {
     }
 }
 
-/// A shape as a tensor.
+/// Converts a shape to a tensor.
 pub(crate) fn lengths(shape: &Shape) -> Tensor<i64> {
     Tensor::from_fn([shape.len()], |axis| shape[axis] as i64)
 }

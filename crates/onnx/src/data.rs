@@ -11,13 +11,13 @@ use crate::tensor::TypedTensor;
 use crate::value::Value;
 use crate::wire::{Field, Reader, malformed};
 
-/// Where a model comes from: the folder that may hold its external data.
+/// The source of a model: the folder that may contain its external data.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) folder: Option<&'a Path>,
 }
 
-/// The most axes of a tensor.
+/// The largest number of axes of a tensor.
 const MOST_AXES: usize = 64;
 
 /// The fields of a `TensorProto`.
@@ -29,7 +29,7 @@ struct Proto<'a> {
     raw: Option<&'a [u8]>,
     floats: Vec<f32>,
     doubles: Vec<f64>,
-    /// Of 32 and of 64 bits, signed or not.
+    /// Integers of 32 and of 64 bits, signed or unsigned.
     ints: Vec<i64>,
     texts: Vec<String>,
     external: Vec<(String, String)>,
@@ -84,7 +84,7 @@ fn elements(proto: &Proto<'_>, source: &Source<'_>) -> Result<TypedTensor> {
     let Some((shape, count)) =
         shape.and_then(|shape| Some((shape.clone(), shape.checked_elements()?)))
     else {
-        return malformed(format!("there is no shape {:?}", proto.dims));
+        return malformed(format!("the shape {:?} is invalid", proto.dims));
     };
     if proto.is_external {
         let bytes = external(proto, source)?;
@@ -113,7 +113,7 @@ fn elements(proto: &Proto<'_>, source: &Source<'_>) -> Result<TypedTensor> {
             Ok(Tensor::from_vec(proto.doubles.clone(), shape)?.into())
         }
         Kind::Single(Some(_)) | Kind::Whole(..=4, _) => {
-            // Each integer holds the bits of one element or of one byte.
+            // Each integer contains the bits of one element or of one byte.
             let wide = element.bits() == 16;
             let bytes: Vec<u8> = if wide {
                 proto.ints.iter().flat_map(|&x| (x as u16).to_le_bytes()).collect()
@@ -129,8 +129,8 @@ fn elements(proto: &Proto<'_>, source: &Source<'_>) -> Result<TypedTensor> {
     }
 }
 
-/// A tensor of little-endian elements; those of less than a byte are packed,
-/// the first in the low bits.
+/// Converts little-endian bytes to a tensor. Elements of less than a byte are
+/// packed, the first in the low bits.
 pub(crate) fn from_raw(
     element: ElementType,
     shape: Shape,
@@ -141,7 +141,7 @@ pub(crate) fn from_raw(
     let expected = count.checked_mul(bits).map(|bits| bits.div_ceil(8));
     if bits == 0 || expected != Some(bytes.len()) {
         let message =
-            format!("{} bytes do not hold {} of shape {shape}", bytes.len(), element.name());
+            format!("{} bytes do not match {} of shape {shape}", bytes.len(), element.name());
         return malformed(message);
     }
     macro_rules! numbers {
@@ -190,16 +190,16 @@ pub(crate) fn from_raw(
     })
 }
 
-/// The bytes of a tensor in a file of its own, inside the model's folder.
+/// Reads the bytes of a tensor from a separate file in the folder of the model.
 fn external(proto: &Proto<'_>, source: &Source<'_>) -> Result<Vec<u8>> {
     let entry = |key: &str| {
         proto.external.iter().find(|(found, _)| found == key).map(|(_, value)| value.as_str())
     };
     let Some(folder) = source.folder else {
-        return malformed("external data needs a model that is loaded from a file");
+        return malformed("external data is supported only for models that are loaded from a file");
     };
     let Some(location) = entry("location") else {
-        return malformed("external data has no location");
+        return malformed("the location of external data is missing");
     };
     let relative = Path::new(location);
     let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
@@ -209,7 +209,7 @@ fn external(proto: &Proto<'_>, source: &Source<'_>) -> Result<Vec<u8>> {
     if !inside || location.is_empty() {
         return outside();
     }
-    // A link must not lead out of the folder either.
+    // A link must not point outside the folder either.
     let (real, root) = (path.canonicalize().map_err(io)?, folder.canonicalize().map_err(io)?);
     if !real.starts_with(root) {
         return outside();
@@ -217,7 +217,7 @@ fn external(proto: &Proto<'_>, source: &Source<'_>) -> Result<Vec<u8>> {
     let number = |key: &str| match entry(key).map(str::parse::<u64>) {
         None => Ok(None),
         Some(Ok(number)) => Ok(Some(number)),
-        Some(Err(_)) => malformed(format!("the {key} of external data is no number")),
+        Some(Err(_)) => malformed(format!("the {key} of external data is not a number")),
     };
     let mut file = File::open(&real).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
@@ -235,39 +235,43 @@ fn external(proto: &Proto<'_>, source: &Source<'_>) -> Result<Vec<u8>> {
 }
 
 impl Value {
-    /// A tensor of a file that holds a `TensorProto`, such as the inputs and
+    /// Reads a tensor from a file with a `TensorProto`, such as the inputs and
     /// outputs of ONNX's own tests.
     ///
     /// # Errors
     ///
-    /// When the bytes are no tensor.
+    /// When the bytes are not a tensor.
     pub fn from_tensor_proto(bytes: &[u8]) -> Result<Self> {
         Ok(tensor(bytes, &Source { folder: None })?.1.into())
     }
 
-    /// A list of tensors of a file that holds a `SequenceProto`.
+    /// Reads a list of tensors from a file with a `SequenceProto`.
     ///
     /// # Errors
     ///
-    /// When the bytes are no sequence of tensors or of sequences.
+    /// When the bytes are not a sequence of tensors or of sequences.
     pub fn from_sequence_proto(bytes: &[u8]) -> Result<Self> {
         let mut values = Vec::new();
         let mut reader = Reader::new(bytes);
         while let Some((number, field)) = reader.next()? {
             match number {
                 3 => values.push(Self::from_tensor_proto(field.bytes()?)?),
-                4 | 6 | 7 => return malformed("a sequence of sequences, maps or sparse tensors"),
+                4 | 6 | 7 => {
+                    return malformed(
+                        "sequences of sequences, maps or sparse tensors are not supported",
+                    );
+                }
                 _ => {}
             }
         }
         Ok(Self::Sequence(values))
     }
 
-    /// A value of a file that holds an `OptionalProto`.
+    /// Reads a value from a file with an `OptionalProto`.
     ///
     /// # Errors
     ///
-    /// When the bytes are no optional tensor or sequence.
+    /// When the bytes are not an optional tensor or sequence.
     pub fn from_optional_proto(bytes: &[u8]) -> Result<Self> {
         let mut value = None;
         let mut reader = Reader::new(bytes);

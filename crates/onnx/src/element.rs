@@ -20,7 +20,7 @@ macro_rules! elements {
                 match code {
                     $($code => Ok(Self::$name),)*
                     14 | 15 => malformed("complex numbers are not supported"),
-                    _ => malformed(format!("there is no element type {code}")),
+                    _ => malformed(format!("element type {code} is unknown")),
                 }
             }
 
@@ -29,7 +29,7 @@ macro_rules! elements {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The bits of an element in a file; 0 for strings.
+            /// The number of bits of an element in a file; 0 for strings.
             pub(crate) fn bits(self) -> usize {
                 match self { $(Self::$name => $bits,)* }
             }
@@ -41,20 +41,21 @@ macro_rules! elements {
     };
 }
 
-/// How the elements of a type are held and computed.
+/// How the elements of a type are stored and computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// 32-bit floats, rounded to a narrower type where there is one.
+    /// 32-bit floats, rounded to a narrower type if there is one.
     Single(Option<Narrow>),
     Double,
-    /// Integers that fit 64 signed bits; these bits and whether they are signed.
+    /// 64-bit signed integers, wrapped to these bits, and whether they are
+    /// signed.
     Whole(u32, bool),
     Unsigned64,
     Bool,
     Text,
 }
 
-/// A float of few bits.
+/// A float with few bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Narrow {
     exponent: i32,
@@ -63,7 +64,7 @@ pub(crate) struct Narrow {
     specials: Specials,
 }
 
-/// Which codes are not numbers.
+/// The codes that are not numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Specials {
     /// The largest exponent is for infinities and NaN.
@@ -187,7 +188,7 @@ impl Narrow {
             return self.round_power(x);
         }
         if x.is_nan() {
-            // Where there is no NaN, it becomes a zero.
+            // A type without NaN stores it as zero.
             return if self.specials == Specials::None { -0.0 } else { x };
         }
         let smallest_exponent = 1 - self.bias;
@@ -210,12 +211,12 @@ impl Narrow {
         if x.is_nan() || x.is_infinite() {
             return f64::NAN;
         }
-        // Halves and more go to the larger power.
+        // Halfway numbers and above go to the larger power.
         let up = i32::from(x.to_bits() & (1 << 51) != 0);
         f64::powi(2.0, (exponent + up).clamp(-127, 127))
     }
 
-    /// The number of a code.
+    /// Converts a code to a number.
     pub(crate) fn decode(self, code: u32) -> f64 {
         let Self { exponent, mantissa, bias, specials } = self;
         if specials == Specials::Powers {
@@ -240,7 +241,7 @@ impl Narrow {
         if negative { -magnitude } else { magnitude }
     }
 
-    /// The code of a number of this type.
+    /// Converts a number of this type to its code.
     pub(crate) fn encode(self, x: f64) -> u32 {
         let Self { exponent, mantissa, bias, specials } = self;
         let sign = u32::from(x.is_sign_negative()) << (exponent + mantissa);

@@ -1,4 +1,5 @@
-//! Steps whose inputs are all constants are run when a model is loaded.
+//! Constant folding: steps whose inputs are all constants run when a model is
+//! loaded.
 
 use std::collections::HashMap;
 
@@ -6,14 +7,14 @@ use crate::call::{Running, call};
 use crate::plan::{Action, Plan, Step};
 use crate::value::Value;
 
-/// How many elements may be computed beside those that the file holds.
+/// The largest number of computed elements, in addition to those in the file.
 const MOST_ELEMENTS: usize = 1 << 16;
 
-/// Runs the steps of a plan that depend on nothing but constants, and removes
-/// them. Parameters are no constants, since training changes them.
+/// Runs the steps of a plan that depend only on constants, and removes them.
+/// Parameters are not constants, because training changes them.
 ///
-/// The work is bounded by the constants of the plan: only operators are run
-/// whose outputs are not larger than their inputs.
+/// The constants of the plan limit the work: only operators whose outputs are
+/// not larger than their inputs are run.
 pub(crate) fn fold(plan: &mut Plan) {
     let mut constants: HashMap<usize, Value> = plan.constants.drain(..).collect();
     // An input with a default is not a constant.
@@ -58,8 +59,8 @@ fn size(value: &Value) -> usize {
     value.tensor().map_or(0, |tensor| tensor.shape().elements())
 }
 
-/// Whether a step computes the same for the same inputs, and its outputs are at
-/// most as large as its inputs, of these sizes.
+/// Whether a step is deterministic and its outputs are at most as large as its
+/// inputs, which have these sizes.
 fn may_fold(step: &Step, sizes: &[usize]) -> bool {
     let Action::Operator(operator) = &step.node.action else { return false };
     match operator.name {

@@ -1,8 +1,8 @@
 //! Reading, running, training and writing ONNX models.
 //!
-//! [`Model::load`] reads a file, checks it and names every operator that is not
-//! supported. [`Model::run`] takes inputs by name. The float initializers of a
-//! model are its parameters: a model of one input is a
+//! [`Model::load`] reads and checks a file; the error lists all operators that
+//! are not supported. [`Model::run`] takes inputs by name. The float
+//! initializers of a model are its parameters. A model with one input is a
 //! [`Module`](dendra_nn::Module), so it can be trained, frozen and saved like
 //! any other.
 //!
@@ -19,11 +19,11 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 //!
-//! [`export`] writes a model of Dendra as a file.
+//! [`export`] writes a Dendra model as a file.
 //!
-//! Few storage classes hold all element types: floats of 32 and fewer bits are
+//! Element types share a few storage classes: floats of 32 and fewer bits are
 //! computed in 32 bits and rounded to their type after each operation, integers
-//! in 64 bits and wrapped.
+//! are computed in 64 bits and wrapped.
 
 mod build;
 mod call;

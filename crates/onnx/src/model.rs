@@ -19,11 +19,11 @@ use crate::proto::{self, Dimension, Type, ValueInfo};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
 
-/// A network that was read from an ONNX file.
+/// A network from an ONNX file.
 pub struct Model {
     plan: Plan,
     inputs: Vec<ValueInfo>,
-    /// The inputs that have a default.
+    /// The inputs with a default value.
     defaults: Vec<String>,
     outputs: Vec<ValueInfo>,
     output_names: Arc<[String]>,
@@ -53,11 +53,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The output of a name.
+    /// The output with this name.
     ///
     /// # Errors
     ///
-    /// When the model has no such output.
+    /// When the model has no output with this name.
     pub fn get(&self, name: &str) -> Result<&Value> {
         match self.names.iter().position(|found| found == name) {
             Some(index) => Ok(&self.values[index]),
@@ -90,12 +90,12 @@ impl Index<usize> for Outputs {
 }
 
 impl Model {
-    /// Reads a model. Its external data must be in the same folder or below.
+    /// Loads a model. Its external data must be in the same folder or below.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or is malformed, or the model has operators
-    /// that are not supported; all of them are named.
+    /// When the file cannot be read or is invalid, or the model has operators
+    /// that are not supported; the error lists all of them.
     pub fn load(path: impl AsRef<FilePath>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
@@ -107,11 +107,11 @@ impl Model {
         Self::read(&bytes, &source).map_err(|error| Error::file(path, error.to_string()))
     }
 
-    /// Reads a model from the bytes of a file without external data.
+    /// Loads a model from the bytes of a file without external data.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// The errors of [`load`](Self::load).
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::read(bytes, &Source { folder: None })
     }
@@ -138,7 +138,7 @@ impl Model {
         Ok(model)
     }
 
-    /// The inputs that a run needs.
+    /// The required inputs of a run.
     pub fn inputs(&self) -> impl Iterator<Item = &ValueInfo> {
         self.inputs.iter().filter(|input| !self.defaults.contains(&input.name))
     }
@@ -164,10 +164,11 @@ impl Model {
         self.plan.steps.iter().map(|step| (step.node.operator.as_str(), step.node.name.as_str()))
     }
 
-    /// Replaces a node and all that depends on it by a network, whose input is
-    /// the first input of the node: a classifier for other classes, say. The
-    /// model then has one output. The parameters of the network are named
-    /// `head.…`; those that only the old layers used are removed.
+    /// Replaces a node and everything that depends on it by a network, such as
+    /// a classifier for other classes. The input of the network is the first
+    /// input of the node. The model then has one output. The parameters of the
+    /// network are named `head.…`; parameters that only the old layers used are
+    /// removed.
     ///
     /// # Errors
     ///
@@ -210,8 +211,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// When an input is missing, unknown or of another type or shape than the
-    /// model states, or an operator refuses its inputs.
+    /// When an input is missing, unknown or has another type or shape than the
+    /// model declares, or an operator fails.
     pub fn run<'a, V: Into<Value>>(
         &self,
         inputs: impl IntoIterator<Item = (&'a str, V)>,
@@ -220,8 +221,8 @@ impl Model {
         self.run_values(inputs, None, None)
     }
 
-    /// As [`run`](Self::run); `watch` gets each operator of the model's graph
-    /// with the name of its node and the seconds that it took.
+    /// Like [`run`](Self::run), and calls `watch` for each operator of the
+    /// graph with the name of its node and the seconds that it took.
     ///
     /// # Errors
     ///
@@ -239,8 +240,8 @@ impl Model {
     }
 
     /// Runs the model on a tape, which records the operators that have a
-    /// gradient: for models of several inputs, in an `impl Model` of one's own.
-    /// [`TypedTensor::var`] gives the variable of an output.
+    /// gradient. Use it to implement `Model` for models with several inputs.
+    /// [`TypedTensor::var`] returns the variable of an output.
     ///
     /// # Errors
     ///
@@ -255,7 +256,7 @@ impl Model {
         self.run_values(inputs, Some(anchor), None)
     }
 
-    /// Runs the model; parameters join the tape of the anchor.
+    /// Runs the model. Parameters join the tape of the anchor.
     fn run_values(
         &self,
         given: Vec<(&str, Value)>,
@@ -297,7 +298,7 @@ impl Model {
     }
 }
 
-/// Checks a value against the type that the model states.
+/// Checks a value against the declared type.
 fn check(kind: &Type, value: &Value) -> std::result::Result<(), String> {
     match (kind, value) {
         (Type::Tensor(element, axes), Value::Tensor(x)) => {
@@ -324,7 +325,7 @@ fn check(kind: &Type, value: &Value) -> std::result::Result<(), String> {
 }
 
 /// Checks the number of axes and the lengths that are numbers. Names are not
-/// checked, since some exporters give one name to axes of different lengths.
+/// checked, because some exporters give one name to axes of different lengths.
 fn check_axes(axes: &[Dimension], x: &TypedTensor) -> std::result::Result<(), String> {
     let shape = x.shape();
     if axes.len() != shape.len() {
@@ -367,18 +368,21 @@ impl Parameters for Model {
     }
 }
 
-/// A model of one tensor of floats gives its first output.
+/// A model of one float tensor; it returns the first output.
 impl Module for Model {
     fn forward(&self, x: &Var<f32>) -> Result<Var<f32>> {
         let names: Vec<&str> = self.inputs().map(|input| &input.name[..]).collect();
         let [name] = names[..] else {
-            let message = format!("expected a model of one input, this one has {}", names.len());
+            let message = format!("expected a model of one input, got {}", names.len());
             return Err(Error::argument("onnx::Model::forward", message));
         };
         let outputs = self.run_values(vec![(name, x.clone().into())], Some(x.clone()), None)?;
         match outputs.values.into_iter().next() {
             Some(Value::Tensor(y)) => Ok(y.f32()?.clone()),
-            _ => Err(Error::argument("onnx::Model::forward", "the first output is no tensor")),
+            _ => Err(Error::argument(
+                "onnx::Model::forward",
+                "expected a tensor as the first output, got another value",
+            )),
         }
     }
 }

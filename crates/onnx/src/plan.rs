@@ -1,4 +1,4 @@
-//! A graph as a list of steps over numbered slots.
+//! A plan: a graph as a list of steps over numbered slots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::value::Value;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
-    /// The number of values.
+    /// The number of slots.
     pub(crate) slots: usize,
     pub(crate) inputs: Vec<usize>,
     pub(crate) outputs: Vec<usize>,
     pub(crate) constants: Vec<(usize, Value)>,
-    /// Slots and the indices of the model's parameters in them.
+    /// Slots with the indices of the model's parameters.
     pub(crate) parameters: Vec<(usize, usize)>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Step {
     pub(crate) last: Vec<usize>,
 }
 
-/// What a node computes, without its place in a graph.
+/// The operator of a node, without its position in a graph.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) action: Action,
@@ -49,22 +49,22 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
     pub(crate) plan: Arc<Plan>,
-    /// Slots of the surrounding graph and of this one.
+    /// Pairs of slots of the surrounding graph and of this one.
     pub(crate) captures: Vec<(usize, usize)>,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug)]
 pub(crate) enum Action {
     Operator(&'static Operator),
     /// A function of the model.
     Function(Box<Plan>),
-    /// Several nodes in one pass.
+    /// Several fused nodes.
     Fused(Fused),
 }
 
 impl Step {
-    /// The slots that the step reads, with those of its graphs.
+    /// The slots that the step reads, including those of its graphs.
     pub(crate) fn reads(&self) -> impl Iterator<Item = usize> {
         let captures = self.graphs.values().flat_map(|graph| &graph.captures);
         self.inputs.iter().flatten().copied().chain(captures.map(|&(outer, _)| outer))
@@ -76,7 +76,7 @@ impl Step {
     }
 }
 
-/// The value of an attribute that is no graph.
+/// The value of an attribute that is not a graph.
 #[derive(Clone, Debug)]
 pub(crate) enum Setting {
     Float(f32),
@@ -105,8 +105,9 @@ impl Setting {
 }
 
 impl Plan {
-    /// Makes a slot the only output and removes what it does not depend on.
-    /// Returns the indices of the parameters that are left, which are renumbered.
+    /// Makes a slot the only output and removes the steps that it does not
+    /// depend on. Returns the indices of the remaining parameters, which are
+    /// renumbered.
     pub(crate) fn cut(&mut self, output: usize) -> Vec<usize> {
         let mut is_needed = vec![false; self.slots];
         is_needed[output] = true;
@@ -131,7 +132,7 @@ impl Plan {
         left
     }
 
-    /// Notes in each step which values no later step reads.
+    /// Records in each step which values no later step reads.
     pub(crate) fn free_early(&mut self) {
         let mut is_read = vec![false; self.slots];
         for &slot in &self.outputs {

@@ -1,4 +1,4 @@
-//! The messages of ONNX (`onnx.proto`), as far as a runtime needs them.
+//! The messages of ONNX (`onnx.proto`), with the fields that a runtime needs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::element::ElementType;
 use crate::tensor::TypedTensor;
 use crate::wire::{Field, Reader, malformed};
 
-/// How deep subgraphs and types may be nested.
+/// The largest depth of nested subgraphs and types.
 const MOST_NESTED: usize = 32;
 
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(crate) struct NodeProto {
 #[derive(Debug, Default)]
 pub(crate) struct AttributeProto {
     pub(crate) name: String,
-    /// The attribute of the function that gives the value.
+    /// The attribute of the enclosing function that gives the value.
     pub(crate) reference: String,
     pub(crate) value: Attribute,
 }
@@ -82,7 +82,7 @@ pub(crate) struct FunctionProto {
 pub struct ValueInfo {
     /// The name.
     pub name: String,
-    /// The type, if the model states one.
+    /// The type, if the model declares one.
     pub kind: Option<Type>,
 }
 
@@ -90,11 +90,11 @@ pub struct ValueInfo {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Type {
-    /// A tensor with its axes, if the model states them.
+    /// A tensor with its axes, if the model declares them.
     Tensor(ElementType, Option<Vec<Dimension>>),
     /// A list of values.
     Sequence(Box<Type>),
-    /// A value that may be missing.
+    /// An optional value.
     Optional(Box<Type>),
 }
 
@@ -249,7 +249,7 @@ fn attribute(bytes: &[u8], source: &Source<'_>, depth: usize) -> Result<Attribut
         }
         Ok(())
     })?;
-    // A number that is 0 and a text that is empty may be left out.
+    // Fields may be left out if they are 0 or empty.
     proto.value = match (kind, single) {
         (6, _) => Attribute::Floats(floats),
         (7, _) => Attribute::Ints(ints),
@@ -278,7 +278,7 @@ fn value_info(bytes: &[u8]) -> Result<ValueInfo> {
     Ok(info)
 }
 
-/// `None` for a type that says nothing.
+/// `None` for an empty type.
 fn kind_of(bytes: &[u8], depth: usize) -> Result<Option<Type>> {
     if depth > MOST_NESTED {
         return malformed(format!("types are nested more than {MOST_NESTED} deep"));

@@ -1,9 +1,9 @@
 //! Tensors whose element type is known at run time.
 //!
-//! Few storage classes hold the many element types of ONNX: floats of 32 and
-//! fewer bits are `f32`, rounded to their type after each operation; integers
-//! are computed in 64 bits and wrapped to their type; 8 and fewer bits are kept
-//! in bytes; strings are indices into a list.
+//! The element types of ONNX share a few storage classes. Floats of 32 and
+//! fewer bits are `f32`, rounded to their type after each operation. Integers
+//! are computed in 64 bits and wrapped to their type; those of 8 and fewer bits
+//! are stored in bytes. Strings are indices into a list.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ pub(crate) enum Data {
     Text(Tensor<i64>, Arc<Vec<String>>),
 }
 
-/// Applies a function of shape and position, which each storage class has, to
-/// the elements.
+/// Applies a function of shape and position, which each storage class supports,
+/// to the elements.
 macro_rules! each {
     ($typed:expr, $x:ident => $result:expr) => {{
         use $crate::tensor::Data;
@@ -102,7 +102,7 @@ impl TypedTensor {
         Self::single(self.element, x)
     }
 
-    /// Floats of a type that is held in 32 bits.
+    /// Floats of a type that is stored in 32 bits.
     pub(crate) fn single(element: ElementType, x: Var<f32>) -> Self {
         let data = match element.narrow() {
             None => x,
@@ -118,7 +118,7 @@ impl TypedTensor {
         Self { element, data: Data::F32(data) }
     }
 
-    /// Integers of a type, wrapped to it.
+    /// Wraps integers to their type.
     pub(crate) fn whole(element: ElementType, x: Tensor<i64>) -> Self {
         let data = match element.kind() {
             Kind::Whole(64, _) => Data::I64(x),
@@ -137,8 +137,8 @@ impl TypedTensor {
         Self { element, data }
     }
 
-    /// Numbers of a type, made of doubles: rounded or, for integers, cut to the
-    /// type's range.
+    /// Converts doubles to numbers of a type. They are rounded or, for
+    /// integers, truncated to the range of the type.
     pub(crate) fn real(element: ElementType, x: Tensor<f64>) -> Self {
         let data = match element.kind() {
             Kind::Single(None) => Data::F32(Var::new(x.map(|x| x as f32))),
@@ -257,7 +257,7 @@ impl TypedTensor {
     ///
     /// # Errors
     ///
-    /// When the elements are no strings.
+    /// When the elements are not strings.
     pub fn strings(&self) -> Result<Vec<String>> {
         match &self.data {
             Data::Text(index, words) => {
@@ -309,7 +309,7 @@ impl TypedTensor {
         axis_of(axis, self.rank())
     }
 
-    /// Tensors of one type, joined along an axis.
+    /// Concatenates tensors of one type along an axis.
     pub(crate) fn cat(parts: &[&Self], axis: usize) -> Result<Self> {
         let Some(first) = parts.first() else {
             return Err(Error::argument("cat", "expected at least one tensor, got none"));
@@ -358,7 +358,7 @@ fn cat<T: Element>(parts: &[Tensor<T>], axis: isize) -> Result<Tensor<T>> {
     Tensor::<T>::cat(&parts.iter().collect::<Vec<_>>(), axis)
 }
 
-/// The index of an axis of a tensor of `rank` axes, counted from the front.
+/// Converts an axis of a tensor of `rank` axes to a non-negative index.
 pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize> {
     let from_front = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(from_front).ok().filter(|&axis| axis < rank).ok_or_else(|| {
@@ -366,7 +366,7 @@ pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize> {
     })
 }
 
-/// The elements of two tensors, which broadcast, combined.
+/// Combines the elements of two tensors, which broadcast.
 pub(crate) fn zip<A: Element + Copy, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<A>,

@@ -1,4 +1,4 @@
-//! What goes in and out of a model: tensors, sequences and optional values.
+//! The inputs and outputs of a model: tensors, sequences and optional values.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Result, Tensor};
@@ -12,16 +12,16 @@ pub enum Value {
     Tensor(TypedTensor),
     /// A list of values of one type.
     Sequence(Vec<Value>),
-    /// A value that may be missing.
+    /// An optional value.
     Optional(Option<Box<Value>>),
 }
 
 impl Value {
-    /// The tensor, also that of an optional value.
+    /// The tensor, which may be in an optional value.
     ///
     /// # Errors
     ///
-    /// When the value is no tensor.
+    /// When the value is not a tensor.
     pub fn tensor(&self) -> Result<&TypedTensor> {
         match self {
             Self::Tensor(tensor) => Ok(tensor),
@@ -34,7 +34,7 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// When the value is no sequence.
+    /// When the value is not a sequence.
     pub fn sequence(&self) -> Result<&[Value]> {
         match self {
             Self::Sequence(values) => Ok(values),
@@ -47,7 +47,7 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// When the value is no tensor of numbers.
+    /// When the value is not a tensor of numbers.
     pub fn to<T: dendra_tensor::Number>(&self) -> Result<Tensor<T>> {
         self.tensor()?.to()
     }

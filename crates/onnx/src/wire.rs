@@ -1,7 +1,7 @@
 //! The wire format of protocol buffers: numbered fields of four kinds.
 //!
-//! ONNX needs 14 message types of a format that fits on this page, which is
-//! less than any library for it would add.
+//! ONNX needs 14 message types of this format. The code is shorter than any
+//! library would add.
 
 use dendra_tensor::{Error, Result};
 
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        malformed("a number of variable length does not end")
+        malformed("a variable-length integer is truncated")
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8]> {
@@ -86,7 +86,7 @@ impl<'a> Field<'a> {
     pub(crate) fn text(self) -> Result<String> {
         match std::str::from_utf8(self.bytes()?) {
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => malformed("a name is not UTF-8"),
+            Err(_) => malformed("a string is not UTF-8"),
         }
     }
 

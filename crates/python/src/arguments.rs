@@ -1,4 +1,4 @@
-//! The arguments of a layer, an optimizer, a loss, … by name, as Python gives them.
+//! Named arguments from Python for a layer, an optimizer, a loss and so on.
 
 use std::fmt::Display;
 
@@ -7,22 +7,22 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// Why arguments cannot be used.
+/// The reason why arguments are invalid.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A name that is missing, unknown or given twice: a `TypeError`.
+    /// A missing, unknown or repeated name: a `TypeError`.
     Name(String),
-    /// A wrong value: a `ValueError`.
+    /// An invalid value: a `ValueError`.
     Value(String),
 }
 
 impl Refusal {
     pub(crate) fn unknown(what: &str, name: &str) -> Self {
-        Self::Name(format!("there is no {what} {name:?}"))
+        Self::Name(format!("the {what} {name:?} does not exist"))
     }
 
-    pub(crate) fn value(place: &str, name: &str, message: impl Display) -> Self {
-        Self::Value(format!("{place}: {name}: {message}"))
+    pub(crate) fn value(context: &str, name: &str, message: impl Display) -> Self {
+        Self::Value(format!("{context}: {name}: {message}"))
     }
 }
 
@@ -41,54 +41,54 @@ impl From<dendra_tensor::Error> for Refusal {
     }
 }
 
-/// Arguments by name, of which each is taken once.
+/// Arguments by name, each of which is read once.
 pub(crate) struct Arguments {
-    /// What they belong to, for messages.
-    pub(crate) place: String,
+    /// The owner of the arguments, for messages.
+    pub(crate) context: String,
     given: Map<String, Value>,
-    /// The names that were asked for.
+    /// The names that were requested.
     known: Vec<&'static str>,
-    /// The number of which an argument that is missing is made, whatever its
-    /// type.
+    /// The number used for a missing argument, whatever its type.
     sample: Option<u8>,
 }
 
 impl Arguments {
-    /// The arguments of a JSON object, without its entry `name`, which says
-    /// what they belong to.
+    /// The arguments in a JSON object, without its entry `name`, which names
+    /// their owner.
     pub(crate) fn of_object(what: &str, object: Value) -> Result<Self, Refusal> {
         let Value::Object(mut given) = object else {
             return Err(Refusal::Name(format!("expected a {what}, got {object}")));
         };
         match given.remove("name") {
-            Some(Value::String(place)) => Ok(Self::new(place, given)),
+            Some(Value::String(context)) => Ok(Self::new(context, given)),
             _ => Err(Refusal::Name(format!("expected a {what} with a name"))),
         }
     }
 
-    pub(crate) fn new(place: String, given: Map<String, Value>) -> Self {
-        Self { place, given, known: Vec::new(), sample: None }
+    pub(crate) fn new(context: String, given: Map<String, Value>) -> Self {
+        Self { context, given, known: Vec::new(), sample: None }
     }
 
-    /// Arguments made of a number, to see what a constructor makes of them.
-    pub(crate) fn sample(place: &str, number: u8) -> Self {
-        Self { sample: Some(number), ..Self::new(place.to_owned(), Map::new()) }
+    /// Arguments that all have this number, to obtain the settings that a
+    /// constructor derives from them.
+    pub(crate) fn sample(context: &str, number: u8) -> Self {
+        Self { sample: Some(number), ..Self::new(context.to_owned(), Map::new()) }
     }
 
-    /// An argument that must be given.
+    /// A required argument.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, Refusal> {
         if let Some(number) = self.sample {
             let value =
                 samples(number).into_iter().find_map(|value| serde_json::from_value(value).ok());
-            return value.ok_or_else(|| Refusal::value(&self.place, name, "has no sample"));
+            return value.ok_or_else(|| Refusal::value(&self.context, name, "has no sample"));
         }
         match self.optional(name)? {
             Some(value) => Ok(value),
-            None => Err(Refusal::Name(format!("{}: `{name}` is missing", self.place))),
+            None => Err(Refusal::Name(format!("{}: `{name}` is missing", self.context))),
         }
     }
 
-    /// An argument that may be missing.
+    /// An optional argument.
     pub(crate) fn optional<T: DeserializeOwned>(
         &mut self,
         name: &'static str,
@@ -97,7 +97,7 @@ impl Arguments {
         let Some(value) = self.given.remove(name) else { return Ok(None) };
         match first_fitting(&value, |value| serde_json::from_value(value)) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(Refusal::value(&self.place, name, error)),
+            Err(error) => Err(Refusal::value(&self.context, name, error)),
         }
     }
 
@@ -108,28 +108,28 @@ impl Arguments {
             false => Value::Object(std::mem::take(&mut self.given)),
         };
         serde_json::from_value(given)
-            .map_err(|error| Refusal::Name(format!("{}: {error}", self.place)))
+            .map_err(|error| Refusal::Name(format!("{}: {error}", self.context)))
     }
 
-    /// The arguments that nothing has taken.
+    /// The arguments that were not read.
     pub(crate) fn rest(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.given)
     }
 
-    /// Refuses arguments that nothing has taken.
+    /// Checks that all arguments were read.
     pub(crate) fn finish(&self) -> Result<(), Refusal> {
         match self.given.keys().next() {
             None => Ok(()),
             Some(name) => {
                 let known = self.known.join("`, `");
-                let message = format!("{} has no setting `{name}`, only `{known}`", self.place);
+                let message = format!("{} has no setting `{name}`, only `{known}`", self.context);
                 Err(Refusal::Name(message))
             }
         }
     }
 }
 
-/// Values of which one fits each type of argument.
+/// Values, one for each type of argument.
 fn samples(n: u8) -> [Value; 9] {
     [
         json!(n),
@@ -144,9 +144,9 @@ fn samples(n: u8) -> [Value; 9] {
     ]
 }
 
-/// The result for a value, or for one of the longer forms that it may stand
-/// for: a number is that of one, two or three axes and their ends, and numbers
-/// in a row are pairs. The error is that of the value itself.
+/// Parses a value, or one of the longer forms that it may abbreviate: a number
+/// stands for one, two or three axes and their ends, and a list of numbers for
+/// pairs. The error is that of the value itself.
 pub(crate) fn first_fitting<R, E>(
     value: &Value,
     mut read: impl FnMut(Value) -> Result<R, E>,

@@ -38,7 +38,7 @@ macro_rules! any_tensor {
                 match self { $(Self::$variant(tensor) => tensor.strides().to_vec(),)* }
             }
 
-            /// As [`Tensor::offset_in`]; `None` when the element types differ.
+            /// Like [`Tensor::offset_in`]; `None` when the element types differ.
             pub fn offset_in(&self, base: &Self) -> Option<usize> {
                 match (self, base) {
                     $((Self::$variant(view), Self::$variant(base)) => view.offset_in(base),)*
@@ -190,7 +190,7 @@ impl<E: Element> Tensors for Tensor<E> {
     }
 }
 
-/// Lengths, as a tensor of integers.
+/// Converts lengths to a tensor of integers.
 impl Tensors for Vec<usize> {
     fn tensors(&self) -> Result<Vec<AnyTensor>> {
         let lengths = self.iter().map(|&length| length as i64).collect();

@@ -29,9 +29,9 @@ const ALIGNMENT: usize = 64;
 /// quarter of the time of such a step.
 const POOL_CAPACITY: usize = 256 << 20;
 
-/// The bytes that a full pool refuses before it is emptied. By then it holds
-/// sizes that are no longer asked for, and the fresh memory has cost several
-/// times more than filling the pool again.
+/// The number of bytes that a full pool refuses before it is emptied. At that
+/// point it holds sizes that are no longer requested, and the fresh memory has
+/// cost several times more than filling the pool again.
 const REFUSALS: usize = 4 * POOL_CAPACITY;
 
 /// The most bytes of a block, so that its size class and header fit `isize`.
@@ -51,7 +51,8 @@ pub(crate) struct Buffer<T: Element> {
 #[repr(align(64))]
 struct Header {
     owners: AtomicUsize,
-    /// The `length` values: after the header, or those of a vector.
+    /// The `length` values, which follow the header or are in the memory of a
+    /// vector.
     values: NonNull<u8>,
     length: usize,
     /// The capacity of the vector whose memory is used, or 0.
@@ -94,7 +95,7 @@ impl<T: Element> Buffer<T> {
     ///
     /// # Panics
     ///
-    /// When there is no memory for it; see [`fits`](Self::fits).
+    /// When not enough memory for it; see [`fits`](Self::fits).
     pub(crate) fn new(length: usize) -> Self {
         const { assert!(align_of::<T>() <= ALIGNMENT && size_of::<T>() > 0) };
         let bytes = length.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= MOST_BYTES);
@@ -103,7 +104,7 @@ impl<T: Element> Buffer<T> {
         let recycled = POOL.try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
         let was_recycled = recycled.is_some();
         let block = recycled.or_else(|| class.allocate());
-        let block = block.unwrap_or_else(|| panic!("there is no memory for {bytes} bytes"));
+        let block = block.unwrap_or_else(|| panic!("not enough memory for {bytes} bytes"));
         // SAFETY: a block is larger than its class says by the size of a
         // header.
         let values = unsafe { block.add(size_of::<Header>()) };
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "there is no memory for 4503599627370496 bytes")]
+    #[should_panic(expected = "not enough memory for 4503599627370496 bytes")]
     fn a_refusal_of_the_system_is_a_panic_that_can_be_caught() {
         Buffer::<u8>::new(1 << 52);
     }

@@ -1,5 +1,5 @@
-//! Tensors made by a rule (ranges, grids), and random numbers that are neither
-//! uniform nor normal.
+//! Ranges, grids, and random tensors with distributions other than uniform and
+//! normal.
 
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};

@@ -66,7 +66,7 @@ pub trait Number:
     fn to_f64(self) -> f64;
 }
 
-/// A number with the functions of analysis, for which gradients are defined.
+/// A number with elementary functions, for which gradients are defined.
 ///
 /// `f32` and `f64` implement it, and other number types (dual numbers, for
 /// example) can.
@@ -174,13 +174,13 @@ pub trait Float: Number + Neg<Output = Self> {
         crate::kernels::gemm::naive(problem);
     }
 
-    /// A right matrix `[k, n]` with its strides as many products read it; see
-    /// [`Panels`].
+    /// Packs a right matrix `[k, n]`, given with its strides, for several
+    /// products; see [`Panels`].
     fn gemm_panels(_: [usize; 2], _: (&[Self], [usize; 2])) -> Panels<Self> {
         Panels::none()
     }
 
-    /// As [`gemm`](Self::gemm) with B in panels.
+    /// Like [`gemm`](Self::gemm) with B in panels.
     fn gemm_with_panels(problem: crate::kernels::gemm::Problem<'_, Self>, _: &Panels<Self>) {
         Self::gemm(problem);
     }

@@ -1,5 +1,5 @@
-//! The one error type of all Dendra crates. An error names the function, what
-//! was expected and what came.
+//! The error type of all Dendra crates. An error names the function or layer,
+//! what was expected and what was given.
 
 use std::error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A result whose error is an [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and where.
+/// An error of a Dendra function.
 ///
 /// The `Debug` form is also the message, so that a `main` that returns an error
 /// prints readable text.
@@ -16,37 +16,37 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A shape, rank or axis that does not fit.
     Shape {
-        /// The operation, layer path or function that refused.
-        place: String,
-        /// What was expected and what came.
+        /// The operation, layer or function that failed.
+        context: String,
+        /// What was expected and what was given.
         message: String,
     },
     /// Any other wrong argument or setting.
     Argument {
-        /// The operation, layer path or function that refused.
-        place: String,
-        /// What was expected and what came.
+        /// The operation, layer or function that failed.
+        context: String,
+        /// What was expected and what was given.
         message: String,
     },
     /// Data whose contents are wrong, such as a label out of range.
     Data {
-        /// The data set or function that found it.
-        place: String,
-        /// What was expected and what came.
+        /// The data set or function that found the error.
+        context: String,
+        /// What was expected and what was given.
         message: String,
     },
     /// A file whose contents are wrong.
     File {
         /// The file.
         path: PathBuf,
-        /// What was expected and what came.
+        /// What was expected and what was found.
         message: String,
     },
-    /// A file that could not be read or written.
+    /// A file that cannot be read or written.
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A state dict that does not match the model; all differences at once.
@@ -61,8 +61,8 @@ pub enum Error {
     },
     /// A matrix for which the result does not exist, such as an inverse.
     Matrix {
-        /// The function that refused the matrix.
-        place: String,
+        /// The function that failed.
+        context: String,
         /// What is wrong with it.
         fault: MatrixFault,
         /// Its index in the batch; empty for a single matrix.
@@ -71,25 +71,25 @@ pub enum Error {
     /// A NaN or an infinity where training needs a finite number.
     NotFinite {
         /// The step and the layer.
-        place: String,
+        context: String,
         /// What was found.
         message: String,
     },
     /// A panic in code that the caller supplied, such as a callback.
     Panic {
-        /// What was running.
-        place: String,
+        /// The code that panicked.
+        context: String,
         /// The message of the panic.
         message: String,
     },
-    /// Work that was stopped from outside before its end.
+    /// Work that was interrupted before its end.
     Interrupted {
-        /// Where it stopped, and how to continue.
+        /// Where it was interrupted, and how to continue.
         message: String,
     },
     /// A tape used in a way that gives no gradient.
     Tape {
-        /// What was expected and what came.
+        /// What was expected and what was given.
         message: String,
     },
 }
@@ -125,10 +125,10 @@ pub(crate) fn at(batch: &[usize]) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Shape { place, message }
-            | Error::Argument { place, message }
-            | Error::Data { place, message }
-            | Error::NotFinite { place, message } => write!(f, "{place}: {message}"),
+            Error::Shape { context, message }
+            | Error::Argument { context, message }
+            | Error::Data { context, message }
+            | Error::NotFinite { context, message } => write!(f, "{context}: {message}"),
             Error::File { path, message } => write!(f, "{}: {message}", path.display()),
             Error::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Error::State { message } => write!(f, "state dict does not match: {message}"),
@@ -142,10 +142,10 @@ impl fmt::Display for Error {
                     names.join(", ")
                 )
             }
-            Error::Matrix { place, fault, batch } => {
-                write!(f, "{place}: the matrix{} {fault}", at(batch))
+            Error::Matrix { context, fault, batch } => {
+                write!(f, "{context}: the matrix{} {fault}", at(batch))
             }
-            Error::Panic { place, message } => write!(f, "{place}: panicked: {message}"),
+            Error::Panic { context, message } => write!(f, "{context}: panicked: {message}"),
             Error::Interrupted { message } | Error::Tape { message } => f.write_str(message),
         }
     }
@@ -168,18 +168,18 @@ impl fmt::Debug for Error {
 
 impl Error {
     /// A shape, rank or axis that does not fit.
-    pub fn shape(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Shape { place: place.into(), message: message.into() }
+    pub fn shape(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Shape { context: context.into(), message: message.into() }
     }
 
     /// A wrong argument or setting.
-    pub fn argument(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Argument { place: place.into(), message: message.into() }
+    pub fn argument(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Argument { context: context.into(), message: message.into() }
     }
 
     /// Data whose contents are wrong.
-    pub fn data(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::Data { place: place.into(), message: message.into() }
+    pub fn data(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::Data { context: context.into(), message: message.into() }
     }
 
     /// A file whose contents are wrong.
@@ -187,7 +187,7 @@ impl Error {
         Error::File { path: path.as_ref().into(), message: message.into() }
     }
 
-    /// A file that could not be read or written.
+    /// A file that cannot be read or written.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Error::Io { path: path.as_ref().into(), source }
     }
@@ -198,20 +198,20 @@ impl Error {
     }
 
     /// A NaN or an infinity where training needs a finite number.
-    pub fn not_finite(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Error::NotFinite { place: place.into(), message: message.into() }
+    pub fn not_finite(context: impl Into<String>, message: impl Into<String>) -> Self {
+        Error::NotFinite { context: context.into(), message: message.into() }
     }
 
     /// A panic in code that the caller supplied, with the payload that
     /// `catch_unwind` returned.
-    pub fn panic(place: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
+    pub fn panic(context: impl Into<String>, payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         let message = text.unwrap_or_else(|| "without a message".to_owned());
-        Error::Panic { place: place.into(), message }
+        Error::Panic { context: context.into(), message }
     }
 
-    /// Work that was stopped from outside before its end.
+    /// Work that was interrupted before its end.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Error::Interrupted { message: message.into() }
     }
@@ -221,8 +221,8 @@ impl Error {
         Error::Tape { message: message.into() }
     }
 
-    /// The same error with `outer` in front of its place, so that nested layers
-    /// spell out a path.
+    /// Prepends `outer` to the context of the error, so that nested layers
+    /// report their path.
     ///
     /// ```
     /// use dendra_tensor::Error;
@@ -234,12 +234,12 @@ impl Error {
     #[must_use]
     pub fn within(mut self, outer: impl AsRef<str>) -> Self {
         match &mut self {
-            Error::Shape { place, .. }
-            | Error::Argument { place, .. }
-            | Error::Data { place, .. }
-            | Error::Matrix { place, .. }
-            | Error::NotFinite { place, .. }
-            | Error::Panic { place, .. } => *place = format!("{}: {place}", outer.as_ref()),
+            Error::Shape { context, .. }
+            | Error::Argument { context, .. }
+            | Error::Data { context, .. }
+            | Error::Matrix { context, .. }
+            | Error::NotFinite { context, .. }
+            | Error::Panic { context, .. } => *context = format!("{}: {context}", outer.as_ref()),
             Error::State { message } | Error::Tape { message } | Error::Interrupted { message } => {
                 *message = format!("{}: {message}", outer.as_ref());
             }

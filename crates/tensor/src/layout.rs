@@ -1,14 +1,14 @@
 //! Functions that change the shape or select elements, for every element type:
 //! reshape, permute, slice, broadcast, join, index.
 //!
-//! What can be expressed by shape, strides and offset copies nothing. The
+//! Functions that only change shape, strides and offset copy nothing. The
 //! differentiable functions in [`Ops`](crate::ops::Ops) call these.
 
 use smallvec::SmallVec;
 
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::places::{Places, take_rows};
+use crate::kernels::offsets::{Offsets, take_rows};
 use crate::shape::Shape;
 use crate::tensor::{Strides, Tensor};
 
@@ -50,7 +50,7 @@ impl<T: Element> Tensor<T> {
         Ok(self.permuted(&order))
     }
 
-    /// As [`permute`](Self::permute), for an order that is a permutation.
+    /// Like [`permute`](Self::permute), for an order that is a permutation.
     pub(crate) fn permuted(&self, order: &[usize]) -> Self {
         let shape = order.iter().map(|&axis| self.shape()[axis]).collect();
         let strides = self.strides();
@@ -58,7 +58,7 @@ impl<T: Element> Tensor<T> {
         self.with_layout(shape, strides, self.storage().1)
     }
 
-    /// Two axes exchanged.
+    /// Exchanges two axes.
     ///
     /// # Errors
     ///
@@ -186,13 +186,13 @@ impl<T: Element> Tensor<T> {
     }
 
     /// The index of a new axis in a shape with one more axis.
-    pub(crate) fn unsqueezed_axis(&self, place: &str, axis: isize) -> Result<usize> {
+    pub(crate) fn unsqueezed_axis(&self, context: &str, axis: isize) -> Result<usize> {
         let rank = self.rank() as isize + 1;
         let index = if axis < 0 { axis + rank } else { axis };
         if (0..rank).contains(&index) {
             return Ok(index as usize);
         }
-        Err(Error::shape(place, format!("new axis {axis} is out of range for {}", self.shape())))
+        Err(Error::shape(context, format!("new axis {axis} is out of range for {}", self.shape())))
     }
 
     /// The axes from `start` to `end` (inclusive) merged into one.
@@ -222,7 +222,7 @@ impl<T: Element> Tensor<T> {
         Ok(self.stretched(shape))
     }
 
-    /// As [`broadcast_to`](Self::broadcast_to), for a shape that fits.
+    /// Like [`broadcast_to`](Self::broadcast_to), for a shape that fits.
     pub(crate) fn stretched(&self, shape: Shape) -> Self {
         let mut strides = Strides::from_elem(0, shape.len());
         let new_axes = shape.len() - self.rank();
@@ -263,11 +263,11 @@ impl<T: Element> Tensor<T> {
         let mut strides = self.strides();
         let along = std::mem::take(&mut strides[axis]);
         let (values, start) = self.storage();
-        let places = Places::new(index.shape(), &strides, start);
+        let offsets = Offsets::new(index.shape(), &strides, start);
         Ok(index.with_slice(|indices| {
             Self::build(index.shape(), |out| {
-                for ((slot, place), &index) in out.iter_mut().zip(places).zip(indices) {
-                    *slot = values[(place as isize + index as isize * along) as usize];
+                for ((slot, offset), &index) in out.iter_mut().zip(offsets).zip(indices) {
+                    *slot = values[(offset as isize + index as isize * along) as usize];
                 }
             })
         }))
@@ -328,17 +328,17 @@ impl Shape {
     /// The index of the axis, if `index` can be gathered along it.
     pub(crate) fn check_gather(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         index: &Tensor<i64>,
     ) -> Result<usize> {
-        let (along, size) = self.along(place, axis)?;
+        let (along, size) = self.along(context, axis)?;
         let [shape, other] = [self, index.shape()].map(Self::at_least_vector);
         let fits = shape.len() == other.len()
             && (0..shape.len()).all(|axis| axis == along || other[axis] <= shape[axis]);
         if !fits {
             return Err(Error::shape(
-                place,
+                context,
                 format!(
                     "an index of shape {} does not fit shape {self} along axis {axis}",
                     index.shape()
@@ -351,7 +351,7 @@ impl Shape {
         {
             None => Ok(along),
             Some(bad) => Err(Error::argument(
-                place,
+                context,
                 format!("index {bad} is out of range for axis {axis} of shape {self}"),
             )),
         }
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn more_elements_than_can_be_counted_are_refused() {
         let error = Tensor::scalar(1.0_f32).broadcast_to([usize::MAX, 2]).unwrap_err();
-        assert!(error.to_string().contains("there is no memory"), "{error}");
+        assert!(error.to_string().contains("not enough memory"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The identity of a tensor's elements: the memory they are in.
+//! The memory of a tensor's elements, which identifies them.
 
 use crate::element::Element;
 use crate::error::{Error, Result};

@@ -137,7 +137,7 @@ impl Rng {
     /// When `n` is 0.
     #[track_caller]
     pub fn below(&mut self, n: usize) -> usize {
-        assert!(n > 0, "there is no integer below 0");
+        assert!(n > 0, "the upper bound must be at least 1");
         below(n, || self.next_u64())
     }
 

@@ -59,14 +59,14 @@ impl Shape {
     }
 
     /// An error when a tensor of this shape with elements of type `T` does not
-    /// fit into memory; `place` names the function in the error. For sizes that
+    /// fit into memory; `context` names the function in the error. For sizes that
     /// come from data, before memory is allocated.
-    pub(crate) fn check_memory<T: Element>(&self, place: &str) -> Result<()> {
+    pub(crate) fn check_memory<T: Element>(&self, context: &str) -> Result<()> {
         if self.checked_elements().is_some_and(Buffer::<T>::fits) {
             return Ok(());
         }
-        let message = format!("there is no memory for a tensor of shape {self}");
-        Err(Error::shape(place, message))
+        let message = format!("not enough memory for a tensor of shape {self}");
+        Err(Error::shape(context, message))
     }
 
     /// The index of an axis counted from the front, or from the back when
@@ -74,30 +74,31 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// When the axis does not exist; `place` names the function in the error.
-    pub fn axis(&self, place: &str, axis: isize) -> Result<usize> {
+    /// When the axis does not exist; `context` names the function in the error.
+    pub fn axis(&self, context: &str, axis: isize) -> Result<usize> {
         let rank = self.len() as isize;
         let index = if axis < 0 { axis + rank } else { axis };
         if (0..rank).contains(&index) {
             Ok(index as usize)
         } else {
-            Err(Error::shape(place, format!("there is no axis {axis} in shape {self}")))
+            Err(Error::shape(context, format!("there is no axis {axis} in shape {self}")))
         }
     }
 
-    /// The index and the length of an axis, for a function that works along it
-    /// and leaves the others alone. For such functions a scalar has one axis,
-    /// of length 1, as in PyTorch; use [`axis`](Self::axis) for functions that
-    /// divide an axis, which a scalar does not have.
+    /// The index and the length of an axis, for a function that works along
+    /// this axis and treats the others independently. For such functions a
+    /// scalar has one axis, of length 1, as in PyTorch. Use
+    /// [`axis`](Self::axis) for functions that split an axis, which is an error
+    /// for a scalar.
     ///
     /// # Errors
     ///
-    /// When the axis does not exist; `place` names the function in the error.
-    pub fn along(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
+    /// When the axis does not exist; `context` names the function in the error.
+    pub fn along(&self, context: &str, axis: isize) -> Result<(usize, usize)> {
         if self.is_empty() && matches!(axis, 0 | -1) {
             return Ok((0, 1));
         }
-        let axis = self.axis(place, axis)?;
+        let axis = self.axis(context, axis)?;
         Ok((axis, self[axis]))
     }
 
@@ -108,12 +109,12 @@ impl Shape {
     /// # Errors
     ///
     /// When an axis does not exist or is named twice.
-    pub fn axes(&self, place: &str, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
-        let index = |&axis| Ok(self.along(place, axis)?.0);
+    pub fn axes(&self, context: &str, axes: &[isize]) -> Result<SmallVec<[usize; 4]>> {
+        let index = |&axis| Ok(self.along(context, axis)?.0);
         let mut indices = axes.iter().map(index).collect::<Result<Lengths>>()?;
         indices.sort_unstable();
         if indices.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::argument(place, format!("an axis is named twice in {axes:?}")));
+            return Err(Error::argument(context, format!("an axis is named twice in {axes:?}")));
         }
         if self.is_empty() {
             indices.clear();
@@ -131,20 +132,20 @@ impl Shape {
     /// which can be selected once.
     pub(crate) fn selected(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         indices: &[usize],
     ) -> Result<(usize, Self)> {
-        let (along, length) = self.along(place, axis)?;
+        let (along, length) = self.along(context, axis)?;
         if let Some(index) = indices.iter().find(|&&index| index >= length) {
             let message = format!("index {index} is out of range for axis {along} of shape {self}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         match (self.len(), indices.len()) {
             (0, 1) => Ok((along, self.clone())),
             (0, count) => {
                 let message = format!("expected at most one index of a scalar, got {count}");
-                Err(Error::argument(place, message))
+                Err(Error::argument(context, message))
             }
             (_, count) => Ok((along, self.with(along, count))),
         }
@@ -180,9 +181,9 @@ impl Shape {
     ///
     /// # Errors
     ///
-    /// When two lengths differ and neither is 1; `place` names the function in
+    /// When two lengths differ and neither is 1; `context` names the function in
     /// the error.
-    pub fn broadcast(&self, other: &Self, place: &str) -> Result<Self> {
+    pub fn broadcast(&self, other: &Self, context: &str) -> Result<Self> {
         if self == other {
             return Ok(self.clone());
         }
@@ -196,7 +197,7 @@ impl Shape {
                 (1, b) => Ok(b),
                 (a, 1) => Ok(a),
                 _ => Err(Error::shape(
-                    place,
+                    context,
                     format!("shapes {self} and {other} do not broadcast to one shape"),
                 )),
             })

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::copy_in_order;
+use crate::kernels::offsets::copy_in_order;
 use crate::kernels::{parallel, simd};
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -106,7 +106,7 @@ impl<T: Element> Tensor<T> {
         Self::build(shape, |out| out.fill(value))
     }
 
-    /// As [`full`](Self::full), for a shape that comes from data.
+    /// Like [`full`](Self::full), for a shape that comes from data.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl<T: Element> Tensor<T> {
     /// The number of elements.
     pub fn len(&self) -> usize {
         // The shape was checked for overflow when the tensor was made.
-        self.shape.iter().fold(1, |length, &extent| length.wrapping_mul(extent))
+        self.shape.iter().fold(1, |elements, &length| elements.wrapping_mul(length))
     }
 
     /// Whether there are no elements.
@@ -292,7 +292,7 @@ impl<T: Element> Tensor<T> {
         )
     }
 
-    /// As [`map`](Self::map), each loop with a copy of `f`; see
+    /// Like [`map`](Self::map), each loop with a copy of `f`; see
     /// [`map_slice`](parallel::map_slice).
     pub(crate) fn map_copy<U: Element>(&self, f: impl Fn(T) -> U + Sync + Copy) -> Tensor<U> {
         self.with_slice(|values| {
@@ -322,12 +322,12 @@ impl<T: Element> Tensor<T> {
         // the buffer; `unsafe` code relies on it.
         let (mut low, mut high) = (offset as isize, offset as isize);
         let (mut step, mut row_major) = (1, true);
-        for (&extent, &stride) in shape.iter().zip(&strides).rev() {
-            let reach = (extent as isize - 1) * stride;
+        for (&length, &stride) in shape.iter().zip(&strides).rev() {
+            let reach = (length as isize - 1) * stride;
             low += reach.min(0);
             high += reach.max(0);
-            row_major &= extent == 1 || stride == step as isize;
-            step *= extent;
+            row_major &= length == 1 || stride == step as isize;
+            step *= length;
         }
         assert!(
             low >= 0 && (high as usize) < self.buffer.as_slice().len(),

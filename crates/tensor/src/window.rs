@@ -1,4 +1,4 @@
-//! Window functions: factors that fade a signal in and out.
+//! Window functions for spectra.
 //!
 //! A symmetric window of N factors is a palindrome. A periodic window of N
 //! factors is the symmetric one of N + 1 factors without the last, as spectra

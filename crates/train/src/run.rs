@@ -459,8 +459,8 @@ fn ask<R, T: Float>(
     guarded(String::new, || call(callback)).map_err(|error| match error {
         Error::Panic { message, .. } => {
             let name = guarded(String::new, || Ok(callback.name()));
-            let place = format!("callback {}", name.unwrap_or_default());
-            Error::Panic { place, message }
+            let context = format!("callback {}", name.unwrap_or_default());
+            Error::Panic { context, message }
         }
         error => error,
     })

@@ -1,4 +1,4 @@
-//! Zip archives, in which PyTorch, Keras and NumPy keep their files.
+//! Zip archives, which PyTorch, Keras and NumPy use as files.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -8,7 +8,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::source::{Reader, Source};
 
-/// How many bytes one byte of deflate can become at most.
+/// The largest number of bytes to which deflate can expand one byte.
 const MOST_GROWTH: u64 = 1032;
 
 /// A zip archive whose members do not overlap.
@@ -24,9 +24,9 @@ pub(crate) struct Archive {
 #[derive(Clone, Debug)]
 struct Member {
     name: String,
-    /// Its index in the archive, in which folders count.
+    /// The index in the archive, which also counts folders.
     index: usize,
-    /// Its bytes, as they are stored.
+    /// The bytes as they are stored.
     bytes: Source,
     deflated: bool,
     length: u64,
@@ -48,7 +48,9 @@ impl Archive {
                 CompressionMethod::Stored => false,
                 CompressionMethod::Deflated => true,
                 other => {
-                    return Err(source.wrong(format!("{name:?} is compressed by {other}")));
+                    return Err(source.wrong(format!(
+                        "zip archive: {name:?} has the unsupported compression {other}"
+                    )));
                 }
             };
             if file.encrypted() {
@@ -59,7 +61,9 @@ impl Archive {
             let length = file.size();
             let most = if deflated { MOST_GROWTH.saturating_mul(bytes.length()) } else { 0 };
             if length > most.max(bytes.length()) {
-                return Err(source.wrong(format!("{name:?} cannot have {length} bytes")));
+                return Err(
+                    source.wrong(format!("zip archive: {name:?} is too short for {length} bytes"))
+                );
             }
             if bytes.length() > 0 {
                 ranges.push((start, start + bytes.length()));
@@ -86,22 +90,22 @@ impl Archive {
 
     fn member(&self, name: &str) -> Result<&Member> {
         let found = self.indices.get(name).map(|&index| &self.members[index]);
-        found.ok_or_else(|| self.source.wrong(format!("zip archive: there is no {name:?}")))
+        found.ok_or_else(|| self.source.wrong(format!("zip archive: {name:?} is missing")))
     }
 
-    /// A member that is not compressed, as a part of the file.
+    /// A member as a part of the file, if it is not compressed.
     pub(crate) fn stored(&self, name: &str) -> Result<Option<Source>> {
         let member = self.member(name)?;
         Ok((!member.deflated).then(|| member.bytes.clone()))
     }
 
-    /// How long a member is when it is unpacked, as the archive says.
+    /// The length of a member after unpacking, according to the archive.
     pub(crate) fn length(&self, name: &str) -> Result<u64> {
         self.member(name).map(|member| member.length)
     }
 
-    /// Reads at most `most` bytes of the start of a member; the whole member is
-    /// compared with its checksum.
+    /// Reads at most `most` bytes from the start of a member. The checksum is
+    /// verified if the whole member is read.
     pub(crate) fn head(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         let index = self.member(name)?.index;
         // A clone shares the list of members.
@@ -115,12 +119,12 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// A member as a whole: as a part of the file, or unpacked into memory.
+    /// A whole member: a part of the file, or unpacked into memory.
     pub(crate) fn whole(&self, name: &str) -> Result<Source> {
         if let Some(stored) = self.stored(name)? {
             return Ok(stored);
         }
-        // One byte more than there should be, so that the checksum is compared.
+        // Reading one byte more than the length verifies the checksum.
         let bytes = self.head(name, self.member(name)?.length + 1)?;
         Ok(Source::memory(self.source.path(), bytes))
     }

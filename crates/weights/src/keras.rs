@@ -1,4 +1,4 @@
-//! Files of Keras: HDF5, alone or in the archive `.keras`.
+//! Keras files: HDF5, alone or in a `.keras` archive.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::source::Source;
 use crate::weights::{Format, Weight, spelled};
 use crate::{hdf5, json};
 
-/// The weights in the archive.
+/// The name of the weights in the archive.
 pub(crate) const WEIGHTS: &str = "model.weights.h5";
 
-/// The configuration of the model in the archive.
+/// The name of the configuration of the model in the archive.
 const CONFIG: &str = "config.json";
 
-/// The longest configuration that is read.
+/// The largest length of a configuration, in bytes.
 const MOST_CONFIG: u64 = 1 << 24;
 
-/// The key of the configuration in the metadata, and the name of the attribute
-/// that holds it in files of Keras 2.
+/// The key of the configuration in the metadata, which is also the attribute
+/// that contains it in files of Keras 2.
 pub(crate) const MODEL_CONFIG: &str = "model_config";
 
-/// Datasets under their paths. An attribute of a group is in the metadata under
-/// the path of the group, `@` and its name.
+/// Reads datasets under their paths. The metadata contains the attributes of
+/// groups under the path of the group, `@` and the name.
 pub(crate) fn read_hdf5(source: &Source) -> Result<Contents> {
     let tree = hdf5::read(source)?;
     let mut weights = Vec::with_capacity(tree.datasets.len());

@@ -1,5 +1,5 @@
-//! Weights of other frameworks: one function opens what PyTorch, Keras, NumPy, Hugging
-//! Face and llama.cpp have written, and gives named tensors.
+//! Weights of other frameworks: a single function opens the files of PyTorch,
+//! Keras, NumPy, Hugging Face and llama.cpp and returns named tensors.
 //!
 //! ```
 //! use dendra_nn::tensor::{Rng, Tensor};
@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! [`Weights::open`] finds the format by the content of the file, whatever its
-//! name:
+//! [`Weights::open`] detects the format from the content of the file, whatever
+//! its name:
 //!
 //! | format | files |
 //! |---|---|
@@ -35,18 +35,18 @@
 //! | GGUF | unquantised, and quantised as Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K |
 //! | Keras | `.keras`, `.weights.h5`, `.h5`; other HDF5 files of numbers |
 //!
-//! Opening reads names and shapes. The values of a tensor are read, by ranges of
-//! the file, when it is asked for, and take the memory of that tensor. A file
-//! that changes in between gives an error or other values, never undefined
-//! behaviour; it is not mapped into memory.
+//! Opening reads only names and shapes. The values of a tensor are read on
+//! demand, by ranges of the file, into the memory of that tensor. A file that
+//! changes in between gives an error or other values, never undefined
+//! behaviour; it is not memory-mapped.
 //!
-//! Layouts are converted where a rule is known: [`Weights::from_keras_layout`],
-//! [`Weights::from_hugging_face`], [`Weights::transposed`],
+//! Layouts are converted by [`Weights::from_keras_layout`],
+//! [`Weights::from_hugging_face`], [`Weights::transposed`] and
 //! [`Weights::without_ties`].
 //!
-//! Files are not trusted. A pickle is never run: of PyTorch's files, only
-//! tensors, numbers, texts and their containers are read, and anything else is
-//! an error that names it.
+//! Files are not trusted. A pickle is never executed: only tensors, numbers,
+//! strings and their containers are read from PyTorch files. Anything else is
+//! an error with its name.
 
 mod archive;
 mod convert;

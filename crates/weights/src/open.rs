@@ -1,4 +1,4 @@
-//! Opening files and folders whose format is found out by content.
+//! Opening files and folders and detecting their format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,15 +12,15 @@ use crate::source::{Source, in_memory};
 use crate::weights::{Format, Weight, Weights};
 use crate::{gguf, hdf5, json, keras, numpy, pytorch, safetensors};
 
-/// What a file contains.
+/// The content of a file.
 pub(crate) struct Contents {
     pub(crate) format: Format,
     pub(crate) weights: Vec<Weight>,
     pub(crate) metadata: BTreeMap<String, Value>,
 }
 
-/// The names that programs give to a file of weights or to the index of
-/// several, in the order in which a folder is searched.
+/// The common names of a weight file or an index of several files, in the order
+/// in which a folder is searched.
 const NAMES: [&str; 7] = [
     "model.safetensors.index.json",
     "model.safetensors",
@@ -31,22 +31,22 @@ const NAMES: [&str; 7] = [
     "model.weights.h5",
 ];
 
-/// The endings of files of weights.
+/// The extensions of weight files.
 const ENDINGS: [&str; 9] = ["safetensors", "pt", "pth", "bin", "gguf", "keras", "h5", "npz", "npy"];
 
-/// The longest index of several files.
+/// The largest length of an index of several files, in bytes.
 const MOST_INDEX: u64 = 1 << 26;
 
 impl Weights {
-    /// Opens a file of weights, an index of several files, or a folder with
-    /// one of them. Names and shapes are read, values are not.
+    /// Opens a weight file, an index of several files, or a folder with one of
+    /// them. Only names and shapes are read, not values.
     ///
-    /// A folder is one that Hugging Face's `save_pretrained` writes, or has
-    /// only one file of weights.
+    /// A folder is one written by Hugging Face's `save_pretrained`, or one with
+    /// a single weight file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is of no known format, or is damaged.
+    /// When the file cannot be read, has an unknown format, or is invalid.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_dir() {
@@ -60,12 +60,12 @@ impl Weights {
         Self::new(path, format, weights, metadata)
     }
 
-    /// As [`open`](Self::open), of a file whose bytes are in memory, such as
+    /// Like [`open`](Self::open), for the bytes of a file in memory, such as
     /// those of `include_bytes!`.
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let path = in_memory();
         let Contents { format, weights, metadata } = read(&Source::memory(&path, bytes.into()))?;
@@ -73,7 +73,7 @@ impl Weights {
     }
 }
 
-/// The first byte that is not white space, as it begins a JSON file.
+/// The first byte that is not white space, which detects JSON.
 fn first_byte(source: &Source) -> Result<Option<u8>> {
     Ok(source.head(64)?.into_iter().find(|byte| !byte.is_ascii_whitespace()))
 }
@@ -114,16 +114,16 @@ fn read(source: &Source) -> Result<Contents> {
     let more = match head.get(257..262) {
         Some(b"ustar") => "; it is a tar archive, as PyTorch wrote before version 0.1.10",
         _ if head.starts_with(b"version https://git-lfs") => {
-            "; it only points to a file that `git lfs pull` downloads"
+            "; it is a pointer to a file that `git lfs pull` downloads"
         }
         _ => "",
     };
     Err(source.wrong(format!(
-        "not a file of weights: expected safetensors, PyTorch, NumPy, GGUF or Keras{more}"
+        "not a weight file: expected safetensors, PyTorch, NumPy, GGUF or Keras{more}"
     )))
 }
 
-/// The file of weights, or index, in a folder.
+/// The weight file, or the index, in a folder.
 fn within_folder(folder: &Path) -> Result<PathBuf> {
     if let Some(name) = NAMES.iter().find(|name| folder.join(name).is_file()) {
         return Ok(folder.join(name));
@@ -141,29 +141,30 @@ fn within_folder(folder: &Path) -> Result<PathBuf> {
     let indices = found.iter().filter(|(is_file, _)| !is_file).count();
     match found.first() {
         Some((_, path)) if found.len() == 1 || indices == 1 => Ok(path.clone()),
-        None => Err(Error::file(folder, "there is no file of weights in this folder")),
+        None => Err(Error::file(folder, "expected a weight file in this folder, found none")),
         Some(_) => {
             let names: Vec<_> = found.iter().filter_map(|(_, path)| path.file_name()).collect();
-            let message = format!("expected one file of weights, open one of {names:?}");
+            let message = format!("expected one weight file, found {names:?}: open one of them");
             Err(Error::file(folder, message))
         }
     }
 }
 
-/// Several files of which an index says which tensor is where.
+/// Opens several files by an index that lists the file of each tensor.
 fn open_index(source: &Source) -> Result<Weights> {
     if source.length() > MOST_INDEX {
         return Err(source.wrong(format!("an index of {} bytes is too long", source.length())));
     }
     let index = json::parse(&source.read(0, source.length())?).map_err(|e| source.wrong(e))?;
     let Some(map) = index.get("weight_map").and_then(Value::as_object) else {
-        return Err(source.wrong("a JSON file without `weight_map`, so no index of weights"));
+        return Err(source.wrong("expected an index of weights, got JSON without `weight_map`"));
     };
     let folder = source.path().parent().unwrap_or(Path::new(""));
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, file) in map {
-        let file = file.as_str().ok_or_else(|| source.wrong("`weight_map` names no file"))?;
-        // The file may come from anywhere: it must not make this program open what it likes.
+        let file =
+            file.as_str().ok_or_else(|| source.wrong("expected file names in `weight_map`"))?;
+        // An index of unknown origin must not open files outside its folder.
         let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
         if !inside {
             return Err(source.wrong(format!("{file:?} is not in the folder of the index")));

@@ -11,8 +11,8 @@ use crate::source::Source;
 use crate::values::Plain;
 use crate::weights::{Format, Weight, spelled};
 
-/// Whether a file begins as a safetensors file: the length of a JSON object,
-/// and its first byte.
+/// Whether a file starts like a safetensors file: with the length of a JSON
+/// object and its first byte.
 pub(crate) fn begins(head: &[u8]) -> bool {
     matches!(head, [_, _, _, _, _, 0, 0, 0, b'{', ..])
 }
@@ -20,7 +20,8 @@ pub(crate) fn begins(head: &[u8]) -> bool {
 pub(crate) fn read(source: &Source) -> Result<Contents> {
     let StoredTensors { tensors, metadata } =
         StoredTensors::read(&mut source.reader(), source.length(), source.path())?;
-    // Of a checkpoint of a training run, the tensors of the model.
+    // From a checkpoint of a training run, only the tensors of the model are
+    // read.
     let prefix = if metadata.contains_key(CHECKPOINT_KEY) { "model." } else { "" };
     let mut weights = Vec::new();
     for stored in &tensors {

@@ -1,4 +1,4 @@
-//! Bytes of a file that are read when they are asked for.
+//! Bytes of a file that are read on demand.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,8 +9,8 @@ use dendra_tensor::{Error, Result};
 
 /// A part of a file, or of bytes in memory. Clones share the file.
 ///
-/// Files are read, not mapped: a mapped file that another program shortens ends
-/// the process, while a read of it is an error.
+/// Files are read, not memory-mapped: if another program truncates a mapped
+/// file, the process is killed, while a read returns an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     path: Arc<Path>,
@@ -37,7 +37,7 @@ impl Source {
         Ok(Self { path: path.into(), bytes, start: 0, length: about.len() })
     }
 
-    /// Bytes in memory; errors name them by `path`.
+    /// Bytes in memory, with a `path` for error messages.
     pub(crate) fn memory(path: &Path, bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
@@ -57,19 +57,20 @@ impl Source {
         Error::file(&self.path, message)
     }
 
-    /// A part of it. Only as much memory is used as the file has bytes.
+    /// A part of the source. Memory is allocated only for bytes that exist.
     pub(crate) fn part(&self, offset: u64, length: u64) -> Result<Self> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.length) {
             return Err(self.wrong(format!(
-                "cut off or damaged: expected {length} bytes at {offset}, the file ends at {}",
+                "the file is truncated: expected {length} bytes at {offset}, the file ends at {}",
                 self.length
             )));
         }
         Ok(Self { start: self.start + offset, length, ..self.clone() })
     }
 
-    /// The bytes at `offset`; an error without allocation if there are fewer.
+    /// Reads the bytes at `offset`. If there are fewer, it returns an error
+    /// without allocating memory.
     pub(crate) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let part = self.part(offset, length)?;
         let mut bytes = vec![0; length as usize];
@@ -77,7 +78,7 @@ impl Source {
         Ok(bytes)
     }
 
-    /// As many bytes as there are at the start, at most `most`.
+    /// Reads the bytes from the start, at most `most`.
     pub(crate) fn head(&self, most: u64) -> Result<Vec<u8>> {
         self.read(0, most.min(self.length))
     }
@@ -91,7 +92,8 @@ impl Source {
                 Ok(())
             }
             Bytes::File(file) => {
-                // Every use begins with a seek, so that a panic in between leaves nothing wrong.
+                // Each use starts with a seek, so a panic in between leaves a
+                // usable file.
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 file.seek(SeekFrom::Start(start))?;
                 file.read_exact(buffer)
@@ -99,22 +101,22 @@ impl Source {
         }
     }
 
-    /// A reader of all bytes, with a small buffer.
+    /// A buffered reader of all bytes.
     pub(crate) fn reader(&self) -> Reader {
         Reader { source: self.clone(), position: 0, buffer: Vec::new(), buffered: 0 }
     }
 }
 
-/// How many bytes a [`Reader`] takes at once.
+/// The number of bytes that a [`Reader`] buffers.
 const BUFFER: u64 = 1 << 13;
 
-/// Reads a [`Source`] from front to back, and at any position.
+/// Reads a [`Source`] sequentially or at any position.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     source: Source,
     position: u64,
     buffer: Vec<u8>,
-    /// Where the buffer's bytes are in the source.
+    /// The offset of the buffer in the source.
     buffered: u64,
 }
 
@@ -127,7 +129,8 @@ impl Reader {
         self.position = self.position.saturating_add(bytes);
     }
 
-    /// The next `length` bytes; an error without allocation if there are fewer.
+    /// Reads the next `length` bytes. If there are fewer, it returns an error
+    /// without allocating memory.
     pub(crate) fn exactly(&mut self, length: u64) -> Result<Vec<u8>> {
         self.source.part(self.position, length)?;
         let mut bytes = vec![0; length as usize];
@@ -142,7 +145,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// The bytes up to a newline, which is taken too.
+    /// Reads the bytes up to a newline and skips the newline.
     pub(crate) fn line(&mut self, most: u64) -> Result<Vec<u8>> {
         let mut line = Vec::new();
         while line.len() as u64 <= most {
@@ -212,7 +215,7 @@ impl Seek for Reader {
     }
 }
 
-/// The name by which errors call bytes that are in no file.
+/// The name of bytes without a file in error messages.
 pub(crate) fn in_memory() -> PathBuf {
     PathBuf::from("bytes in memory")
 }

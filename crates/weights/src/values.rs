@@ -1,4 +1,4 @@
-//! The values of one tensor, which are read when they are asked for.
+//! The values of one tensor, which are read on demand.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,42 +10,42 @@ use crate::source::Source;
 
 /// Reads the values of a tensor.
 pub(crate) trait Values: Debug + Send + Sync {
-    /// The tensor, of the shape that was announced for it.
+    /// Reads the tensor, which has the announced shape.
     fn read(&self) -> Result<AnyTensor>;
 }
 
-/// A tensor that is in memory already.
+/// A tensor that is already in memory.
 impl Values for AnyTensor {
     fn read(&self) -> Result<AnyTensor> {
         Ok(self.clone())
     }
 }
 
-/// The most elements of a tensor that shows stored values more than once. Such
+/// The largest number of elements of a tensor that repeats stored values. Such
 /// a tensor needs no memory until it is copied.
 const MOST_REPEATED: usize = 1 << 28;
 
-/// Elements that lie in a file as they are, in any order of the axes.
+/// Elements that are stored in the file without encoding, with any strides.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain {
     source: Source,
     dtype: Dtype,
     big_endian: bool,
     shape: Shape,
-    /// In elements; `None` for row-major order.
+    /// The strides in elements; `None` for row-major order.
     strides: Option<Vec<usize>>,
-    /// How many elements lie between the first and the last, both included.
+    /// The number of stored elements from the first to the last one.
     span: usize,
 }
 
 impl Plain {
-    /// Elements in row-major order that begin at `offset` bytes.
+    /// Elements in row-major order from byte `offset` on.
     pub(crate) fn new(source: &Source, offset: u64, dtype: Dtype, shape: Shape) -> Result<Self> {
         let span = elements(source, &shape)?;
         Self::spanning(source, offset, dtype, shape, None, span)
     }
 
-    /// Elements whose distance along each axis is in `strides`.
+    /// Elements with these strides.
     pub(crate) fn strided(
         source: &Source,
         offset: u64,
@@ -56,7 +56,10 @@ impl Plain {
         let count = elements(source, &shape)?;
         if strides.len() != shape.len() {
             let axes = shape.len();
-            return Err(source.wrong(format!("{} strides for {axes} axes", strides.len())));
+            return Err(source.wrong(format!(
+                "expected a stride for each of {axes} axes, got {}",
+                strides.len()
+            )));
         }
         let reach = |(&length, &stride): (&usize, &usize)| (length - 1).checked_mul(stride);
         let mut span = usize::from(count > 0);
@@ -108,7 +111,7 @@ impl Values for Plain {
     }
 }
 
-/// A tensor of little-endian bytes; errors name the file.
+/// Converts little-endian bytes to a tensor. Errors name the file.
 pub(crate) fn decode(
     source: &Source,
     dtype: Dtype,
@@ -121,13 +124,13 @@ pub(crate) fn decode(
     })
 }
 
-/// Turns the bytes of each element around.
+/// Reverses the bytes of each element.
 pub(crate) fn swap(bytes: &mut [u8], dtype: Dtype) {
     bytes.chunks_exact_mut((dtype.bitsize() / 8).max(1)).for_each(<[u8]>::reverse);
 }
 
-/// The number of elements of a shape that a file announces, if their bytes can
-/// be counted.
+/// The number of elements of an announced shape; an error if the number of
+/// bytes overflows.
 pub(crate) fn elements(source: &Source, shape: &Shape) -> Result<usize> {
     let sizes = shape.iter().copied().filter(|&size| size != 0).collect::<Shape>();
     match sizes.checked_elements() {
@@ -136,13 +139,12 @@ pub(crate) fn elements(source: &Source, shape: &Shape) -> Result<usize> {
     }
 }
 
-/// How many bytes elements of a type take; more than any file has, if they
-/// cannot be counted.
+/// The number of bytes of the elements, saturated.
 pub(crate) fn bytes_of(elements: usize, dtype: Dtype) -> u64 {
     (elements as u64).saturating_mul(dtype.bitsize() as u64).div_ceil(8)
 }
 
-/// A shape of the sizes that a file announces.
+/// Converts the announced sizes to a shape.
 pub(crate) fn shape_of(source: &Source, sizes: &[u64]) -> Result<Shape> {
     let sizes: Option<Vec<usize>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
     let shape = Shape::from(sizes.ok_or_else(|| source.wrong("an axis is too long"))?);
@@ -161,7 +163,7 @@ fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
     true
 }
 
-/// The strides of column-major order, as of a Fortran array.
+/// The strides of column-major (Fortran) order.
 pub(crate) fn column_major(shape: &[usize]) -> Vec<usize> {
     let mut next = 1;
     let stride = |&size: &usize| {
@@ -172,16 +174,16 @@ pub(crate) fn column_major(shape: &[usize]) -> Vec<usize> {
     shape.iter().map(stride).collect()
 }
 
-/// One step of a change of layout.
+/// A change of layout.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Permute(Vec<isize>),
     Reshape(Vec<usize>),
-    /// The elements at these indices of an axis.
+    /// Selects the elements at these indices of an axis.
     Select(isize, Vec<usize>),
 }
 
-/// Values in another layout.
+/// Values after a change of layout.
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(crate) values: Arc<dyn Values>,

@@ -1,4 +1,4 @@
-//! Named tensors of a file.
+//! The named tensors of a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,14 +18,14 @@ use crate::values::{Changed, Step, Values};
 pub enum Format {
     /// safetensors: one file, or several with an index.
     Safetensors,
-    /// What `torch.save` writes, `.pt`, `.pth` or `.bin`.
+    /// The files of `torch.save`: `.pt`, `.pth` or `.bin`.
     PyTorch,
     /// `.npy` or `.npz`.
     NumPy,
     /// The format of llama.cpp.
     Gguf,
-    /// `.keras`, `.weights.h5` or `.h5`: what Keras writes, and any other HDF5
-    /// file of numbers.
+    /// The HDF5 files of Keras, `.keras`, `.weights.h5` or `.h5`, and any other
+    /// HDF5 file of numbers.
     Keras,
 }
 
@@ -41,14 +41,15 @@ impl fmt::Display for Format {
     }
 }
 
-/// One tensor of a file, whose values are read when they are asked for.
+/// A tensor of a file, whose values are read on demand.
 #[derive(Clone, Debug)]
 pub struct Weight {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) stored: String,
     pub(crate) values: Arc<dyn Values>,
-    /// Where the file has the values, for formats in which tensors share them.
+    /// The position of the values in the file, for formats in which tensors
+    /// share them.
     pub(crate) shared: Option<(String, u64)>,
 }
 
@@ -74,18 +75,18 @@ impl Weight {
         &self.shape
     }
 
-    /// How the file stores the elements, such as `"f32"`, `"bf16"` or `"q4_k"`.
+    /// The element type in the file, such as `"f32"`, `"bf16"` or `"q4_k"`.
     pub fn stored(&self) -> &str {
         &self.stored
     }
 
-    /// Reads the values. Floats of 16 and 8 bits and quantised ones become
+    /// Reads the values. Floats of 16 and 8 bits and quantised elements become
     /// `f32`.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or was changed since it was opened, and
-    /// when tensors do not have elements of this kind.
+    /// When the file cannot be read or was changed since it was opened, or
+    /// tensors do not support the element type.
     pub fn tensor(&self) -> Result<AnyTensor> {
         let tensor = self.values.read().map_err(|error| within(error, &self.name))?;
         if *tensor.shape() != self.shape {
@@ -95,7 +96,7 @@ impl Weight {
         Ok(tensor)
     }
 
-    /// The same tensor after a change of its layout.
+    /// The same tensor after a change of layout.
     pub(crate) fn changed(&self, step: Step) -> Self {
         let old = &self.shape;
         let shape = match &step {
@@ -121,7 +122,7 @@ pub(crate) fn spelled(dtype: Dtype) -> String {
     dtype.to_string().to_lowercase()
 }
 
-/// The error with the name of a tensor after that of the file.
+/// Adds the name of a tensor to an error, after the file.
 fn within(error: Error, name: &str) -> Error {
     match error {
         Error::File { path, message } => Error::file(path, format!("tensor {name:?}: {message}")),
@@ -142,7 +143,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Tensors in the order of the file; an error if a name is there twice.
+    /// The tensors in the order of the file; an error if a name occurs twice.
     pub(crate) fn new(
         path: &Path,
         format: Format,
@@ -174,14 +175,14 @@ impl Weights {
         self.format
     }
 
-    /// What the file says besides tensors: the metadata of safetensors and
-    /// GGUF, the configuration of a Keras model, the numbers and texts beside a
+    /// The other content of the file: the metadata of safetensors and GGUF, the
+    /// configuration of a Keras model, or the numbers and strings next to a
     /// PyTorch state dict.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
         &self.metadata
     }
 
-    /// The tensors, in the order of the file.
+    /// Iterates over the tensors, in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Weight> {
         self.weights.iter()
     }
@@ -196,20 +197,20 @@ impl Weights {
         self.weights.is_empty()
     }
 
-    /// The tensor of this name, without its values.
+    /// The tensor with this name, without its values.
     pub fn get(&self, name: &str) -> Option<&Weight> {
         self.indices.get(name).map(|&index| &self.weights[index])
     }
 
-    /// Reads the tensor of this name.
+    /// Reads the tensor with this name.
     ///
     /// # Errors
     ///
-    /// When there is none, and those of [`Weight::tensor`].
+    /// When there is no such tensor, and the errors of [`Weight::tensor`].
     pub fn tensor(&self, name: &str) -> Result<AnyTensor> {
         match self.get(name) {
             Some(weight) => weight.tensor(),
-            None => Err(Error::file(&self.path, format!("has no tensor {name:?}"))),
+            None => Err(Error::file(&self.path, format!("the tensor {name:?} is missing"))),
         }
     }
 
@@ -217,7 +218,7 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// Those of [`Weight::tensor`].
+    /// The errors of [`Weight::tensor`].
     pub fn state_dict(&self) -> Result<StateDict> {
         let mut state = StateDict::new();
         for weight in &self.weights {
@@ -226,20 +227,20 @@ impl Weights {
         Ok(state)
     }
 
-    /// Loads all tensors into a model, which must have them all and no others.
+    /// Loads all tensors into a model, whose names must be the same.
     ///
     /// # Errors
     ///
-    /// Those of [`Weight::tensor`] and of [`Parameters::load_state_dict`]: one
-    /// error lists everything that is missing, unexpected or of another shape,
-    /// and the model stays as it was.
+    /// The errors of [`Weight::tensor`] and of [`Parameters::load_state_dict`]:
+    /// one error lists all missing, unexpected and mismatched tensors, and the
+    /// model is unchanged.
     pub fn load_into<T: Float>(&self, model: &mut (impl Parameters<T> + ?Sized)) -> Result<()> {
         let loaded = model.load_state_dict(&self.state_dict()?);
         loaded.map_err(|error| error.within(self.path.display().to_string()))
     }
 
-    /// The tensors under the names that `rename` returns for theirs; `None`
-    /// drops one. Nothing is read.
+    /// Renames the tensors; `rename` returns the new name, or `None` to drop
+    /// the tensor. No values are read.
     ///
     /// # Errors
     ///
@@ -250,7 +251,7 @@ impl Weights {
     }
 }
 
-/// A table of the tensors, one a row: name, shape and element type.
+/// A table of the tensors with name, shape and element type.
 impl fmt::Display for Weights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shapes: Vec<String> = self.weights.iter().map(|w| w.shape.to_string()).collect();

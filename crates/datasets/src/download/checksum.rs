@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// What the contents of a file must hash to, in lower-case hexadecimal.
+/// The expected checksum of a file, in lower-case hexadecimal.
 #[derive(Clone, Copy, Debug)]
 pub enum Checksum<'a> {
-    /// Its SHA-256.
+    /// The SHA-256.
     Sha256(&'a str),
-    /// Its name as an object of Git: the SHA-1 of its size and contents. It finds
-    /// transfers that went wrong, but not forgeries.
+    /// The name as an object of Git: the SHA-1 of size and contents. It detects
+    /// transmission errors, but not forgeries.
     #[cfg(feature = "git-checksums")]
     GitObject(&'a str),
 }
@@ -45,7 +45,7 @@ impl Checksum<'_> {
     }
 }
 
-/// Hands the contents to `take`, part by part.
+/// Calls `take` with each part of the contents.
 fn read_all(mut contents: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -61,13 +61,15 @@ fn is_hexadecimal_of(digits: &str, bytes: &[u8]) -> bool {
     digits == found
 }
 
-/// What is said of a file that has another one.
+/// Describes a mismatch.
 impl fmt::Display for Checksum<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sha256(expected) => write!(f, "SHA-256 is not {expected}"),
+            Self::Sha256(expected) => write!(f, "expected the SHA-256 {expected}"),
             #[cfg(feature = "git-checksums")]
-            Self::GitObject(expected) => write!(f, "name as an object of Git is not {expected}"),
+            Self::GitObject(expected) => {
+                write!(f, "expected the name {expected} as an object of Git")
+            }
         }
     }
 }
@@ -76,7 +78,7 @@ impl fmt::Display for Checksum<'_> {
 mod tests {
     use super::*;
 
-    /// The values are what `sha256sum` and `git hash-object` print.
+    /// The values are the output of `sha256sum` and `git hash-object`.
     #[test]
     fn checksums_are_those_of_other_programs() {
         let folder = tempfile::tempdir().unwrap();

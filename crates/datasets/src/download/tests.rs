@@ -143,7 +143,7 @@ fn without_progress_a_mirror_is_given_up_and_the_next_goes_on() {
         serve(&copy, request.from, most, stream);
     });
     let message = failed(fetch(&contents, &[&stubborn.url], folder.path()));
-    assert!(message.contains("broke off after 1000000 of 2000000 bytes"), "{message}");
+    assert!(message.contains("stopped after 1000000 of 2000000 bytes"), "{message}");
     assert!(message.contains("run again to resume"), "{message}");
     assert!(stubborn.requests().len() <= 1 + ATTEMPTS as usize);
     assert_eq!(names(folder.path()), [".lock", "digits.gz.part"]);
@@ -240,7 +240,7 @@ fn wrong_contents_are_thrown_away_and_the_next_mirror_asked() {
     let (wrong, right) = (Server::honest(&other), Server::honest(&contents));
     fetch(&contents, &[&wrong.url, &right.url], folder.path()).unwrap();
     assert_complete(&contents, folder.path());
-    assert_eq!(right.ranges(), [None], "nothing of the wrong file may be gone on with");
+    assert_eq!(right.ranges(), [None], "the wrong file must not be resumed");
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_file_of_another_length_is_not_transferred() {
     let portal =
         Server::start(|_, _, stream| respond(stream, "200 OK", "", b"<html>Log in</html>"));
     let message = failed(fetch(&contents, &[&portal.url], folder.path()));
-    assert!(message.contains("it has 19 bytes, not 2000000"), "{message}");
+    assert!(message.contains("expected 2000000 bytes, got 19"), "{message}");
     assert_eq!(portal.requests().len(), 1);
     fetch(&contents, &[&portal.url, &Server::honest(&contents).url], folder.path()).unwrap();
     assert_complete(&contents, folder.path());
@@ -312,7 +312,7 @@ fn urls_that_lead_nowhere_are_passed_over() {
     let urls = ["not a url", "http://", "gopher://127.0.0.1/mnist", "http://nowhere.invalid/mnist"];
     let reasons = unreachable(fetch(&contents, &urls, folder.path()));
     urls.iter().for_each(|url| assert!(reasons.contains(url), "{reasons}"));
-    assert!(unreachable(fetch(&contents, &[], folder.path())).contains("no mirror"));
+    assert!(unreachable(fetch(&contents, &[], folder.path())).contains("list of mirrors is empty"));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_transfer_that_stalls_is_broken_off_and_kept() {
     });
     let start = Instant::now();
     let message = failed(fetch(&contents, &[&stalling.url], folder.path()));
-    assert!(message.contains("broke off after 600000"), "{message}");
+    assert!(message.contains("stopped after 600000"), "{message}");
     assert!(start.elapsed() < Duration::from_secs(30), "it took {:?}", start.elapsed());
     assert_eq!(fs::metadata(part(folder.path())).unwrap().len(), 600_000);
 }

@@ -8,9 +8,9 @@ use super::*;
 use crate::dataset::Dataset;
 
 /// An IDX file.
-fn idx(extents: &[usize], elements: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0, 0, 8, extents.len() as u8];
-    bytes.extend(extents.iter().flat_map(|&extent| (extent as u32).to_be_bytes()));
+fn idx(lengths: &[usize], elements: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, lengths.len() as u8];
+    bytes.extend(lengths.iter().flat_map(|&length| (length as u32).to_be_bytes()));
     bytes.extend(elements);
     bytes
 }
@@ -97,7 +97,7 @@ fn missing_files_are_all_named() {
     fs::remove_file(folder.path().join(DASHED[1])).unwrap();
     fs::remove_file(folder.path().join(DASHED[2])).unwrap();
     let message = Mnist::from_dir(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("does not hold train-labels-idx1-ubyte, t10k-images-idx3-ubyte ("));
+    assert!(message.contains("does not contain train-labels-idx1-ubyte, t10k-images-idx3-ubyte ("));
     assert!(message.starts_with(&folder.path().display().to_string()), "{message}");
 }
 
@@ -309,7 +309,7 @@ mod downloads {
         let portal = Server::honest(b"<html>Please log in</html>");
         let options = options(cache.path()).offline(false).mirrors([&portal.url]);
         let error = options.load_in(no_environment).unwrap_err().to_string();
-        assert!(error.contains("it has 26 bytes, not 9912422"), "{error}");
+        assert!(error.contains("expected 9912422 bytes, got 26"), "{error}");
         assert!(error.contains("train-images-idx3-ubyte.gz"), "{error}");
     }
 

@@ -8,9 +8,9 @@ use super::*;
 use crate::dataset::Dataset;
 
 /// An IDX file.
-fn idx(extents: &[usize], elements: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0, 0, 8, extents.len() as u8];
-    bytes.extend(extents.iter().flat_map(|&extent| (extent as u32).to_be_bytes()));
+fn idx(lengths: &[usize], elements: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, lengths.len() as u8];
+    bytes.extend(lengths.iter().flat_map(|&length| (length as u32).to_be_bytes()));
     bytes.extend(elements);
     bytes
 }
@@ -131,7 +131,7 @@ fn cifar_is_read_from_its_folder_or_the_one_above() {
     }
     fs::remove_file(folder.path().join("data_batch_3.bin")).unwrap();
     let error = Cifar10::from_dir(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("does not hold data_batch_3.bin, which CIFAR-10"), "{error}");
+    assert!(error.contains("does not contain data_batch_3.bin, which CIFAR-10"), "{error}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn what_is_nowhere_is_an_error_that_says_where_it_was_sought() {
     let cache = tempfile::tempdir().unwrap();
     let options = || Cifar10::options().offline(true).cache_dir(cache.path());
     let error = options().load_in(no_environment).unwrap_err().to_string();
-    for part in ["CIFAR-10: it is neither", "does not hold data_batch_1.bin", "CIFAR10_DIR"] {
+    for part in ["CIFAR-10: it is neither", "does not contain data_batch_1.bin", "CIFAR10_DIR"] {
         assert!(error.contains(part), "{error}");
     }
     let folder = folder_of(&cifar10());

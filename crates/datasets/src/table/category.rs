@@ -121,7 +121,8 @@ pub(super) fn unknown(name: &str, row: usize, value: Option<&Category>) -> Error
         Some(value) => format!("{:?}", value.to_string()),
         None => "a missing value".to_owned(),
     };
-    let message =
-        format!("row {row} has {value} in column {name:?}, which the training part does not have");
+    let message = format!(
+        "row {row} has {value} in column {name:?}, which does not occur in the training part"
+    );
     Error::data("Encoder", message)
 }

@@ -6,11 +6,11 @@ use super::encoding::{Encoder, Missing, Rule};
 /// A column that an [`Encoder`] takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodedColumn<'a> {
-    /// Its name.
+    /// The name of the column.
     pub name: &'a str,
-    /// Whether its values are numbers, and not texts.
+    /// Whether its values are numbers instead of texts.
     pub numbers: bool,
-    /// The values that it has in the training part, as text, if it becomes
+    /// The values in the training part as text, if the column becomes
     /// categories.
     pub categories: Option<Vec<String>>,
     /// Whether a value may be missing.

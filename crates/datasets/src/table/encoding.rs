@@ -371,8 +371,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// Those of [`inputs`](Self::inputs), and when the column does not contain
-    /// numbers or a value is missing.
+    /// The errors of [`inputs`](Self::inputs), and when the column does not
+    /// contain numbers or a value is missing.
     pub fn regression(&self, table: &Table, target: &str) -> Result<TensorDataset<f32>> {
         let targets = numbers(target, table.column(target)?)?;
         if let Some(row) = targets.iter().position(|number| number.is_nan()) {
@@ -391,7 +391,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// Those of [`inputs`](Self::inputs), and when a class is missing.
+    /// The errors of [`inputs`](Self::inputs), and when a class is missing.
     pub fn classification(&self, table: &Table, target: &str) -> Result<TensorDataset<i64>> {
         self.classification_as(table, target, &classes(table, target)?)
     }
@@ -401,7 +401,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// Those of [`inputs`](Self::inputs), and when a row has another class.
+    /// The errors of [`inputs`](Self::inputs), and when a row has another
+    /// class.
     pub fn classification_as(
         &self,
         table: &Table,

@@ -48,7 +48,7 @@ fn a_preprocessing_can_be_given() {
         AnyPreprocessing::Image(ImageEncoder::new([side; 2], true, Normalization::Raw).unwrap())
     };
     let error = network().with_preprocessing(of(2)).unwrap_err().to_string();
-    assert!(error.contains("the network takes [4], and the preprocessing makes [1, 2, 2]"));
+    assert!(error.contains("inputs of shape [4], got one for [1, 2, 2]"));
 
     let model = Sequential::input([1, 2, 2]).flatten().dense(3).build(&mut Rng::seed(1)).unwrap();
     model.save(&path).unwrap();

@@ -1,5 +1,5 @@
-//! Files of every kind are opened by their content and answer as the model that
-//! wrote them.
+//! The format of each kind of file is detected, and predictions are those of
+//! the model that wrote the file.
 
 use std::fs;
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ fn a_sequential_without_preprocessing() {
         let outputs = network.run(&[("input", x.clone().into())]).unwrap();
         assert_eq!(outputs, [Value::from(expected.clone())]);
 
-        // More samples than are run at once, without class names and with them.
+        // More samples than are run at once, without and with class names.
         let answers = network.predict(x.clone()).unwrap();
         let numbers: Vec<f64> = expected.to_vec().into_iter().map(f64::from).collect();
         let rows = numbers.chunks(3).map(|row| Answer::Numbers(row.to_vec()));
@@ -139,7 +139,7 @@ fn texts() {
     assert_eq!(json["ranked"][0][1], class.probability());
     assert_eq!(answers[0].to_string(), class.to_string());
 
-    // Rows are refused, and the numbers of ids taken.
+    // Rows are rejected, and the ids are accepted as numbers.
     let error = network.predict_json(br#"{"rows": [[1, 2, 3, 4]]}"#).unwrap_err().to_string();
     assert!(error.contains("kind `text`"), "{error}");
     assert_eq!(network.prepare_numbers(&[0.0, 0.0, 0.0, 3.0]).unwrap().shape()[..], [1, 4]);
@@ -168,8 +168,11 @@ fn numbers_as_json() {
         ("", "EOF"),
         ("[]", "expected"),
         (r#"{"rows": [[1, 2, 3]]}"#, "expected 4 numbers for each sample"),
-        (r#"{"rows": [[1, 2, 3, 4, 5, 6, 7, 8]]}"#, "a row has 8 numbers"),
-        (r#"{"rows": [[1, 2, 3, 4], [1, 2]]}"#, "row 1 has 2 numbers, the first has 4"),
+        (r#"{"rows": [[1, 2, 3, 4, 5, 6, 7, 8]]}"#, "got 8 numbers in a row"),
+        (
+            r#"{"rows": [[1, 2, 3, 4], [1, 2]]}"#,
+            "expected 4 numbers in row 1 as in the first, got 2",
+        ),
         (r#"{"rows": [["a"]]}"#, "row 0: expected a list of numbers"),
         (r#"{"rows": [{"a": 1}]}"#, "table"),
         (r#"{"texts": ["a"]}"#, "no preprocessing that takes texts"),
@@ -216,7 +219,7 @@ fn other_files_are_told() {
     assert!(Network::load(folder.path()).is_err());
     fs::write(&path, "what is this").unwrap();
     let error = Network::load(&path).unwrap_err().to_string();
-    assert!(error.contains("it begins with \"what is t\""), "{error}");
+    assert!(error.contains("it starts with \"what is t\""), "{error}");
     assert!(error.starts_with(&path.display().to_string()), "{error}");
 
     // Weights without a network.
@@ -226,22 +229,22 @@ fn other_files_are_told() {
     let error = Network::load(&path).unwrap_err().to_string();
     assert!(error.contains("holds no architecture"), "{error}");
 
-    // A preprocessing that does not fit.
+    // A preprocessing of another shape.
     let encoder = TextEncoder::new(Vocabulary::bytes(), 9).unwrap();
     save_with(classifier().to_file().unwrap(), &encoder, &[], &path);
     let error = Network::load(&path).unwrap_err().to_string();
-    assert!(error.contains("the network takes [4], and the preprocessing makes [9]"), "{error}");
+    assert!(error.contains("inputs of shape [4], got one for [9]"), "{error}");
 }
 
-/// Every truncation and many changes of a file give an error or a network, never
-/// a panic.
+/// Each truncation and many changes of a file give an error or a network, but
+/// never a panic.
 #[test]
 fn damaged_bytes() {
     let (_folder, path) = place("net");
     Sequential::input([2]).dense(2).build(&mut Rng::seed(1)).unwrap().save(&path).unwrap();
     let bytes = fs::read(&path).unwrap();
     assert!(Network::parse(&bytes).is_ok());
-    // A weight that is not what the checksum says.
+    // A weight that does not match the checksum.
     let mut flipped = bytes.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let error = Network::parse(&flipped).unwrap_err().to_string();

@@ -38,11 +38,11 @@ fn rows() {
         assert_eq!(network.predict_json(json.as_bytes()).unwrap(), answers, "{json}");
     }
     for (json, expected) in [
-        (r#"{"rows": [{"age": 20, "city": "Oslo"}]}"#, "row 0 has no value \"code\""),
+        (r#"{"rows": [{"age": 20, "city": "Oslo"}]}"#, "the value \"code\" of row 0 is missing"),
         (r#"{"rows": [{"age": "x", "city": "Oslo", "code": 1}]}"#, "expected a number for \"age\""),
         (r#"{"rows": [{"age": 1, "city": [], "code": 1}]}"#, "expected a text for \"city\""),
         (r#"{"rows": [{"age": 1, "city": "Rome", "code": 1}]}"#, "row 0 has \"Rome\""),
-        (r#"{"rows": [{"age": 1, "city": "Oslo", "code": 1}, 5]}"#, "row 1 is no object"),
+        (r#"{"rows": [{"age": 1, "city": "Oslo", "code": 1}, 5]}"#, "expected an object for row 1"),
         (r#"{"rows": [[1, 2, 3]]}"#, "kind `table`"),
     ] {
         let error = network.predict_json(json.as_bytes()).unwrap_err().to_string();

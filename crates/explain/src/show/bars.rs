@@ -1,4 +1,4 @@
-//! Bars for the columns of a table.
+//! Bar charts for the columns of a table.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -8,8 +8,9 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::{AGAINST, FOR, escaped, hexadecimal, relative};
 
-/// The attributions of named features as bars, to the right for the target and
-/// to the left against it. It prints itself as text.
+/// The attributions of named features as bars: to the right if they increase
+/// the score of the target, to the left if they decrease it. The text form is
+/// for terminals.
 ///
 /// ```
 /// use dendra_explain::Bars;
@@ -29,11 +30,11 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Of attributions `[features]`.
+    /// Makes bars from attributions `[features]`.
     ///
     /// # Errors
     ///
-    /// When there are not as many attributions as names.
+    /// When the numbers of attributions and names differ.
     pub fn new<T: Float>(names: &[impl AsRef<str>], attributions: &Tensor<T>) -> Result<Self> {
         if attributions.shape()[..] != [names.len()] {
             let (expected, found) = (names.len(), attributions.shape());
@@ -45,7 +46,8 @@ impl Bars {
         Ok(Self { rows: names.zip(values).collect() })
     }
 
-    /// Sorts the features by the size of their attributions, the largest first.
+    /// Sorts the features by the absolute values of their attributions, the
+    /// largest first.
     #[must_use]
     pub fn sorted(mut self) -> Self {
         self.rows.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
@@ -91,7 +93,7 @@ impl Bars {
         write_whole(path.as_ref(), |file| file.write_all(svg.as_bytes()))
     }
 
-    /// The values in units of the largest.
+    /// The values divided by the largest absolute value.
     fn shares(&self) -> Vec<f64> {
         relative(self.rows.iter().map(|(_, value)| *value))
     }

@@ -1,4 +1,4 @@
-//! A map of attributions over a picture.
+//! Heat maps of attributions for images.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -9,10 +9,10 @@ use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 use super::{Colour, blended, hexadecimal, relative};
 use crate::attribution::Attribution;
 
-/// The attributions of one picture: red where the picture speaks for the target,
-/// blue where it speaks against it, in units of the largest absolute value.
+/// The attributions of an image: red where they increase the score of the
+/// target, blue where they decrease it, relative to the largest absolute value.
 ///
-/// It prints itself for a terminal with 24-bit colours.
+/// The text form is for terminals with 24-bit colours.
 ///
 /// ```
 /// use dendra_explain::HeatMap;
@@ -28,34 +28,33 @@ pub struct HeatMap {
     pub(super) rows: usize,
     pub(super) columns: usize,
     values: Vec<f64>,
-    /// The brightness of the picture, from 0 to 1.
+    /// The brightness of the image, from 0 to 1.
     picture: Option<Vec<f64>>,
 }
 
 impl HeatMap {
-    /// Of attributions `[height, width]` or `[channels, height, width]`; the
-    /// channels are added.
+    /// Makes a map from attributions `[height, width]` or
+    /// `[channels, height, width]`; the channels are summed.
     ///
     /// # Errors
     ///
-    /// When they have another shape.
+    /// When the shape is another one.
     pub fn new<T: Float>(attributions: &Tensor<T>) -> Result<Self> {
         let (values, [rows, columns]) = plane(attributions)?;
         Ok(Self { rows, columns, values: relative(values), picture: None })
     }
 
-    /// Shows the picture below, in grey, `[height, width]` or `[channels,
-    /// height, width]`. Its values may have any range.
+    /// Shows the image below the map in grey, `[height, width]` or
+    /// `[channels, height, width]`. The values may have any range.
     ///
     /// # Errors
     ///
-    /// When it has another size than the map.
+    /// When its size is not that of the map.
     pub fn over<T: Float>(mut self, picture: &Tensor<T>) -> Result<Self> {
         let (values, size) = plane(picture)?;
         if size != [self.rows, self.columns] {
             let (rows, columns) = (self.rows, self.columns);
-            let message =
-                format!("expected a picture of {rows}×{columns}, got {}", picture.shape());
+            let message = format!("expected an image of {rows}×{columns}, got {}", picture.shape());
             return Err(Error::shape("HeatMap", message));
         }
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -68,8 +67,8 @@ impl HeatMap {
     /// The colour of an element.
     pub(super) fn colour(&self, row: usize, column: usize) -> Colour {
         let index = row * self.columns + column;
-        // The picture is dark on light, and faint, so that it takes no colour
-        // away.
+        // The image is dark on light and faint, so that it does not hide the
+        // colours.
         let brightness = self.picture.as_ref().map_or(0.0, |picture| picture[index]);
         let grey = (255.0 - 120.0 * brightness.clamp(0.0, 1.0)).round() as u8;
         blended(self.values[index], [grey; 3])
@@ -129,7 +128,7 @@ impl HeatMap {
     }
 }
 
-/// Two rows of elements in one line of text, as half blocks.
+/// Prints two rows of elements in one line of text, as half blocks.
 impl fmt::Display for HeatMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in (0..self.rows).step_by(2) {
@@ -148,7 +147,7 @@ impl fmt::Display for HeatMap {
     }
 }
 
-/// The elements of a plane, or the sum of those of several.
+/// The elements of a plane, or the sum of several planes.
 fn plane<T: Float>(x: &Tensor<T>) -> Result<(Vec<f64>, [usize; 2])> {
     let (plane, size) = match x.shape()[..] {
         [rows, columns] => (x.clone(), [rows, columns]),
@@ -163,12 +162,12 @@ fn plane<T: Float>(x: &Tensor<T>) -> Result<(Vec<f64>, [usize; 2])> {
 }
 
 impl<T: Float> Attribution<T> {
-    /// The heat map of one sample, for attributions `[N, C, height, width]` or
+    /// The heat map of one sample, from attributions `[N, C, height, width]` or
     /// `[N, height, width]`.
     ///
     /// # Errors
     ///
-    /// When there is no such sample, or it is no picture.
+    /// When there is no such sample, or it is not an image.
     pub fn heat_map(&self, sample: usize) -> Result<HeatMap> {
         HeatMap::new(&self.values().narrow(0, sample, 1)?.squeeze(0)?)
     }
@@ -177,7 +176,7 @@ impl<T: Float> Attribution<T> {
     ///
     /// # Errors
     ///
-    /// When the attributions are not those of pictures, or the file cannot be
+    /// When the attributions are not those of images, or the file cannot be
     /// written.
     #[cfg(feature = "png")]
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {

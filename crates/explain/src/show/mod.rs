@@ -1,4 +1,4 @@
-//! Attributions to look at: heat maps, coloured words, bars.
+//! Display of attributions: heat maps, coloured words, bars.
 
 mod bars;
 mod heat_map;
@@ -10,12 +10,12 @@ pub use bars::Bars;
 pub use heat_map::HeatMap;
 pub use words::Words;
 
-/// A colour with red, green and blue.
+/// An RGB colour.
 type Colour = [u8; 3];
 
-/// What speaks for the target.
+/// The colour of values that increase the score.
 const FOR: Colour = [0xD6, 0x2F, 0x27];
-/// What speaks against it.
+/// The colour of values that decrease the score.
 const AGAINST: Colour = [0x2B, 0x6C, 0xB0];
 
 /// The colour of a value from −1 to 1 over a background.
@@ -27,7 +27,8 @@ fn blended(value: f64, background: Colour) -> Colour {
     })
 }
 
-/// Values in units of the largest absolute one; 0 for what is not finite.
+/// Values divided by the largest absolute one; values that are not finite
+/// become 0.
 fn relative(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
     let values: Vec<f64> = values.into_iter().map(finite).collect();
@@ -36,7 +37,7 @@ fn relative(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     values.into_iter().map(|x| x / scale).collect()
 }
 
-/// A text in SVG or HTML.
+/// Escapes a text for SVG and HTML.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

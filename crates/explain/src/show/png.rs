@@ -7,22 +7,22 @@ use dendra_tensor::{Error, Result};
 
 use super::HeatMap;
 
-/// The pixels along a side of an element.
+/// The side of an element in pixels.
 const SIDE: usize = 12;
-/// The pixels between maps.
+/// The distance between maps in pixels.
 const GAP: usize = 8;
-/// No side of a picture is longer.
+/// The largest side of an image in pixels.
 const LONGEST: usize = 1 << 15;
 
 /// Writes maps of one size, with this many in a row.
 pub(super) fn save(maps: &[HeatMap], in_a_row: usize, path: &Path) -> Result<()> {
     let refuse = |message: &str| Err(Error::argument("HeatMap", message));
     let Some(first) = maps.first().filter(|_| in_a_row > 0) else {
-        return refuse("expected at least one map, and one in a row");
+        return refuse("expected at least one map and one map in a row");
     };
     let (rows, columns) = (first.rows, first.columns);
     if maps.iter().any(|map| (map.rows, map.columns) != (rows, columns)) {
-        return refuse("expected maps of one size");
+        return refuse("expected maps of the same size");
     }
     let across = maps.len().min(in_a_row);
     let down = maps.len().div_ceil(across);
@@ -31,7 +31,7 @@ pub(super) fn save(maps: &[HeatMap], in_a_row: usize, path: &Path) -> Result<()>
     };
     let sizes = along(across, columns).zip(along(down, rows));
     let Some((width, height)) = sizes.filter(|(w, h)| *w.max(h) <= LONGEST) else {
-        return refuse("the maps are too many or too large for one picture");
+        return refuse("the maps are too many or too large for one image");
     };
     let mut pixels = vec![255; width * height * 3];
     for (index, map) in maps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Colours, maps, words, bars and the file of a sheet.
+//! Colours, maps, words, bars and the file of several maps.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn a_map_has_the_colours_of_its_elements() {
     assert!(svg.contains("fill=\"#d62f27\"") && svg.contains(&half), "{svg}");
     assert_eq!(map.to_string(), "\x1b[38;2;214;47;39m▀\x1b[0m\x1b[38;2;149;182;216m▀\x1b[0m\n");
     let error = map.over(&Tensor::from([[1.0_f32]])).unwrap_err().to_string();
-    assert!(error.contains("expected a picture of 1×2, got [1, 1]"), "{error}");
+    assert!(error.contains("expected an image of 1×2, got [1, 1]"), "{error}");
     let error = HeatMap::new(&Tensor::from([1.0_f32])).unwrap_err().to_string();
     assert!(error.contains("expected [height, width]"), "{error}");
 }

@@ -6,8 +6,9 @@ use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
 use super::{blended, escaped, hexadecimal, relative};
 
-/// A text whose words are coloured by their attributions: red for the target,
-/// blue against it. It prints itself for a terminal with 24-bit colours.
+/// A text whose words are coloured by their attributions: red if they increase
+/// the score of the target, blue if they decrease it. The text form is for
+/// terminals with 24-bit colours.
 ///
 /// ```
 /// use dendra_explain::Words;
@@ -25,12 +26,12 @@ pub struct Words {
 }
 
 impl Words {
-    /// Of attributions `[words]`, or `[words, width]`, which are added for each
-    /// word.
+    /// Makes words from attributions `[words]`, or `[words, width]`, which are
+    /// summed for each word.
     ///
     /// # Errors
     ///
-    /// When there are not as many attributions as words.
+    /// When the numbers of attributions and words differ.
     pub fn new<T: Float>(words: &[impl AsRef<str>], attributions: &Tensor<T>) -> Result<Self> {
         let sums = match attributions.rank() {
             2 => attributions.sum_axes(&[1], false)?,

@@ -5,8 +5,8 @@ use dendra_tensor::Result;
 use super::{Generate, Reader};
 use crate::text::Decoder;
 
-/// A continuation and the logarithm of its probability; divided by a power of its
-/// length once it has ended.
+/// A continuation and the logarithm of its probability. For a finished one, the
+/// logarithm is divided by a power of the length.
 #[derive(Clone)]
 struct Beam {
     tokens: Vec<i64>,
@@ -21,10 +21,9 @@ struct Candidate {
 }
 
 impl Generate {
-    /// The best continuation that following `num_beams` of them at once finds, with
-    /// the rule of transformers for when to stop (`early_stopping=False`): when no
-    /// beam is better than the worst of `num_beams` finished ones, by its score so
-    /// far.
+    /// The best continuation that a search with `num_beams` beams finds. It
+    /// stops like transformers with `early_stopping=False`: when no beam has a
+    /// better score than the worst of `num_beams` finished ones.
     pub(super) fn beam_search(&self, model: &dyn Decoder, prompt: &[i64]) -> Result<Vec<i64>> {
         let width = self.num_beams;
         let considered = width * (1 + self.eos_token_id.len()).max(2);
@@ -73,7 +72,7 @@ impl Generate {
         Ok(finished.into_iter().next().map_or_else(Vec::new, |best| best.tokens))
     }
 
-    /// The best ways to go on by one token, best first.
+    /// The best continuations by one token, best first.
     fn candidates(
         &self,
         prompt: &[i64],

@@ -5,7 +5,7 @@ use dendra_tensor::Rng;
 use super::Generate;
 
 impl Generate {
-    /// The next token of a text.
+    /// Chooses the next token of a text.
     pub(super) fn choose(&self, logits: &[f32], text: &[i64], rng: &mut Rng) -> i64 {
         if !self.do_sample {
             return likeliest(&self.penalised(logits, text)) as i64;
@@ -18,12 +18,12 @@ impl Generate {
                 return token as i64;
             }
         }
-        // Rounding left a rest.
+        // The rest is due to rounding.
         likeliest(&probabilities) as i64
     }
 
-    /// The probabilities with which the token after `text` is drawn, from the
-    /// logits of a network: repetition penalty, temperature, `top_k` and `top_p`, in
+    /// The probabilities of the token after `text`, from the logits of a
+    /// network: with repetition penalty, temperature, `top_k` and `top_p`, in
     /// this order.
     pub fn probabilities(&self, logits: &[f32], text: &[i64]) -> Vec<f64> {
         let mut logits = self.penalised(logits, text);
@@ -40,7 +40,7 @@ impl Generate {
         if let Some(top_p) = self.top_p.filter(|&top_p| top_p < 1.0) {
             let mut ascending: Vec<usize> = (0..probabilities.len()).collect();
             ascending.sort_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]));
-            // The likeliest token stays always.
+            // The most likely token is always kept.
             ascending.pop();
             let mut below = 0.0;
             for token in ascending {
@@ -56,14 +56,14 @@ impl Generate {
         probabilities
     }
 
-    /// The logits with the repetition penalty.
+    /// Applies the repetition penalty to the logits.
     pub(super) fn penalised(&self, logits: &[f32], text: &[i64]) -> Vec<f64> {
         let mut logits: Vec<f64> = logits.iter().map(|&logit| f64::from(logit)).collect();
         self.penalise(&mut logits, text);
         logits
     }
 
-    /// Makes the tokens of the text less likely, each once.
+    /// Reduces the logits of the tokens of the text, each once.
     pub(super) fn penalise(&self, logits: &mut [f64], text: &[i64]) {
         if self.repetition_penalty == 1.0 {
             return;
@@ -83,7 +83,7 @@ impl Generate {
     }
 }
 
-/// The index of the largest number, of equal ones the first.
+/// The index of the largest number; the first of equal ones.
 fn likeliest(numbers: &[f64]) -> usize {
     let mut best = 0;
     for (index, &number) in numbers.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Texts that a decoder continues.
+//! Text generation by a decoder.
 
 mod beams;
 mod choice;
@@ -10,7 +10,7 @@ use dendra_tensor::{Error, Result, Rng, Tensor};
 use crate::text::{Decoder, DecoderCache, PaddingSide, TokenBatch};
 
 /// The settings of generation, with the names of transformers. Without
-/// [`do_sample`](Self::do_sample) and beams, each token is the likeliest one.
+/// [`do_sample`](Self::do_sample) and beams, each token is the most likely one.
 ///
 /// ```
 /// use dendra_models::{GPT2LMHeadModel, Generate};
@@ -26,61 +26,64 @@ use crate::text::{Decoder, DecoderCache, PaddingSide, TokenBatch};
 #[derive(Clone, Debug, PartialEq, Setters)]
 pub struct Generate {
     max_new_tokens: usize,
-    /// Whether tokens are drawn at random.
+    /// Whether tokens are sampled.
     #[set(default = false)]
     do_sample: bool,
-    /// Divides the logits before a token is drawn: below 1 likely tokens become
-    /// likelier.
+    /// Divides the logits before sampling. A value below 1 makes likely tokens
+    /// more likely.
     #[set(default = 1.0)]
     temperature: f64,
-    /// The number of the likeliest tokens that can be drawn.
+    /// Samples only from this number of the most likely tokens.
     #[set]
     top_k: Option<usize>,
-    /// The likeliest tokens that together have this probability can be drawn
-    /// (Holtzman et al., "The curious case of neural text degeneration", 2019).
+    /// Samples only from the most likely tokens that together have this
+    /// probability (Holtzman et al., "The curious case of neural text
+    /// degeneration", 2019).
     #[set]
     top_p: Option<f64>,
-    /// Divides the positive logits of tokens that the text has already, and
+    /// Divides the positive logits of tokens that occur in the text, and
     /// multiplies the negative ones (Keskar et al., "CTRL", 2019).
     #[set(default = 1.0)]
     repetition_penalty: f64,
-    /// The number of continuations that are followed at once.
+    /// The number of beams of beam search.
     #[set(default = 1)]
     num_beams: usize,
-    /// The score of a continuation is divided by its length to this power.
+    /// The exponent of the length that divides the score of a continuation.
     #[set(default = 1.0)]
     length_penalty: f64,
     /// The tokens that end a text.
     #[set(into, default = Vec::new())]
     eos_token_id: Vec<i64>,
-    /// The seed of the random numbers. What is drawn for a text depends on it and on
-    /// the number of the text.
+    /// The seed of sampling. The random numbers of a text depend on it and on
+    /// the index of the text.
     #[set(default = 0)]
     seed: u64,
 }
 
 impl Generate {
-    /// Settings for texts of so many new tokens at most.
+    /// Settings for at most this number of new tokens for each text.
     pub fn new(max_new_tokens: usize) -> Self {
         Self::with_defaults(max_new_tokens)
     }
 
-    /// The continuation of each text, with the token that ends it, if one did.
+    /// Generates the continuation of each text, including the token that ends
+    /// it, if there is one.
     ///
     /// # Errors
     ///
-    /// When a setting is out of range, a text is empty, has an id that is not in the
-    /// vocabulary, or would become longer than the network allows.
+    /// When a setting is out of range, or a text is empty, has an id that is
+    /// not in the vocabulary, or would become longer than the network supports.
     pub fn run(&self, model: &dyn Decoder, prompts: &[Vec<i64>]) -> Result<Vec<Vec<i64>>> {
         self.run_with(model, prompts, &mut |_, _| {})
     }
 
-    /// Like [`run`](Self::run), and calls `each` with the number of a text and each
-    /// of its tokens as soon as it is known. With beams, that is at the end.
+    /// Like [`run`](Self::run), and calls `each` with the index of a text and
+    /// each of its new tokens as soon as it is known. With beams, the calls are
+    /// at the end.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// The errors of [`run`](Self::run).
     pub fn run_with(
         &self,
         model: &dyn Decoder,
@@ -116,13 +119,13 @@ impl Generate {
         } else if !(1..=1024).contains(&self.num_beams) {
             format!("expected num_beams in 1 ..= 1024, got {}", self.num_beams)
         } else if self.num_beams > 1 && self.do_sample {
-            "beams follow the likeliest tokens: do_sample needs num_beams of 1".to_owned()
+            "expected num_beams of 1 with do_sample: beam search does not sample".to_owned()
         } else if let Some(number) = prompts.iter().position(Vec::is_empty) {
-            format!("text {number} is empty: begin it with a token, such as that of its start")
+            format!("text {number} is empty: expected at least one token, such as the start token")
         } else {
             let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
             match model.max_positions() {
-                // The last new token is not read again.
+                // The last new token is not an input.
                 Some(most) if longest.saturating_add(self.max_new_tokens) > most + 1 => format!(
                     "a text of {longest} tokens and {} new ones is longer than the {most} \
                      positions of the network",
@@ -134,7 +137,7 @@ impl Generate {
         Err(Error::argument("Generate", wrong))
     }
 
-    /// One continuation of each text.
+    /// Samples one continuation of each text.
     fn one_way(
         &self,
         model: &dyn Decoder,
@@ -145,7 +148,7 @@ impl Generate {
         let mut streams: Vec<Rng> =
             (0..prompts.len()).map(|number| Rng::seed(self.seed).fork(number as u64)).collect();
         let mut reader = Reader::new(model, prompts)?;
-        // The texts that go on, which are the samples of the reader.
+        // The indices of unfinished texts, which are the samples of the reader.
         let mut open: Vec<usize> = (0..texts.len()).collect();
         for _ in 0..self.max_new_tokens {
             let logits = reader.next_logits()?;
@@ -173,11 +176,11 @@ impl Generate {
     }
 }
 
-/// A network that reads texts on, each new token once.
+/// A network that reads texts token by token, with a cache.
 struct Reader<'a> {
     model: &'a dyn Decoder,
     cache: DecoderCache,
-    /// The tokens that are not read yet.
+    /// The tokens that are not yet processed.
     next: TokenBatch,
 }
 
@@ -190,7 +193,7 @@ impl<'a> Reader<'a> {
         Ok(Self { model, cache: DecoderCache::new(), next })
     }
 
-    /// The logits of the token after each text.
+    /// The logits of the next token of each text.
     fn next_logits(&mut self) -> Result<Vec<Vec<f32>>> {
         let tape = Tape::inference();
         let logits = self.model.logits(&self.next, Some(&mut self.cache), &tape)?.into_value();
@@ -204,13 +207,13 @@ impl<'a> Reader<'a> {
         let last = logits.narrow(1, length - 1, 1)?.to_vec();
         debug_assert_eq!(last.len(), samples * vocabulary);
         if !last.iter().all(|logit| logit.is_finite()) {
-            let message = "the network gives logits that are not finite";
+            let message = "the network returned logits that are not finite";
             return Err(Error::not_finite("Generate", message));
         }
         Ok(last.chunks(vocabulary).map(<[f32]>::to_vec).collect())
     }
 
-    /// Goes on with these samples, each with one more token.
+    /// Keeps these samples and appends a token to each.
     fn append(&mut self, samples: &[usize], tokens: &[i64]) -> Result<()> {
         self.cache.select(samples)?;
         self.next.input_ids = Tensor::from_vec(tokens.to_vec(), [tokens.len(), 1])?;

@@ -14,7 +14,7 @@ use server::{Request, Server, respond, serve};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// The files of a network that transformers has saved.
+/// The files of a network saved by transformers.
 fn network(name: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pretrained").join(name);
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
@@ -27,7 +27,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a server says of these files: weights are large, all others are kept by Git.
+/// The server's description of these files: weights are large, all others are
+/// stored by Git.
 fn listing(files: &BTreeMap<String, Vec<u8>>) -> String {
     let siblings = files.iter().map(|(name, content)| {
         let mut hash = sha1_smol::Sha1::new();
@@ -49,8 +50,8 @@ fn listing(files: &BTreeMap<String, Vec<u8>>) -> String {
     serde_json::json!({ "id": "ada/net", "sha": COMMIT, "siblings": siblings }).to_string()
 }
 
-/// A server with these files and this list of them, which answers requests of files
-/// with `answer`, if that knows the file.
+/// A server with these files and this list of them. `answer` answers requests
+/// for the files that it knows.
 fn server(
     files: BTreeMap<String, Vec<u8>>,
     listing: String,
@@ -81,7 +82,7 @@ fn hub(server: &Server, cache: &Path) -> Hub {
     Hub::new().endpoint(&server.url).cache_dir(cache).quiet(true)
 }
 
-/// The error that a server of these files and this list of them leads to.
+/// The error for a server with these files and this list of them.
 fn refused(files: &BTreeMap<String, Vec<u8>>, listing: &str) -> String {
     let cache = tempfile::tempdir().unwrap();
     let server = server(files.clone(), listing.to_owned(), |_, request, content, stream| {
@@ -111,7 +112,7 @@ fn a_network_is_downloaded_once() {
     assert_eq!(again.fetch("ada/net").unwrap(), folder);
     let other = again.fetch("ada/other").unwrap_err().to_string();
     assert!(other.contains("offline") && other.contains("ada/other"), "{other}");
-    // A file that was removed comes again, and only that.
+    // Only a removed file is downloaded again.
     fs::remove_file(folder.join("config.json")).unwrap();
     assert!(again.fetch("ada/net").is_err());
     hub.fetch("ada/net").unwrap();
@@ -133,7 +134,7 @@ fn weights_in_several_files_are_downloaded() {
     let last = fewer.keys().rfind(|name| name.ends_with(".safetensors")).unwrap().clone();
     fewer.remove(&last);
     let error = refused(&fewer, &listing(&fewer));
-    assert!(error.contains(&format!("there is no {last}")), "{error}");
+    assert!(error.contains(&format!("the file {last} is missing")), "{error}");
     let mut outside = files;
     let index = br#"{"weight_map": {"a": "../outside.safetensors"}}"#;
     outside.insert(INDEX.to_owned(), index.to_vec());
@@ -148,7 +149,7 @@ fn cut_connections_are_resumed() {
     let length = files["model.safetensors"].len();
     let (half, listing) = (length / 2, listing(&files));
     let server = server(files, listing, move |count, request, content, stream| {
-        // Settings as a whole, and half of the weights at first.
+        // The settings are complete, and half of the weights at first.
         serve(content, request.from, if count == 2 { half } else { usize::MAX }, stream);
     });
     let folder = hub(&server, cache.path()).fetch("ada/net").unwrap();
@@ -216,7 +217,7 @@ fn content_of_another_length(files: &BTreeMap<String, Vec<u8>>, name: &str) {
     let mut longer = files.clone();
     longer.get_mut(name).unwrap().push(0);
     let error = refused(&longer, &listing(files));
-    assert!(error.contains("bytes, not"), "{error}");
+    assert!(error.contains("bytes, got"), "{error}");
 }
 
 #[test]
@@ -230,13 +231,13 @@ fn what_is_missing_is_named() {
     };
     let error = without("config.json", "settings.json");
     assert!(
-        error.contains("there is no config.json") && error.contains("settings.json"),
+        error.contains("the file config.json is missing") && error.contains("settings.json"),
         "{error}"
     );
     let error = without("model.safetensors", "pytorch_model.bin");
-    assert!(error.contains("there is no model.safetensors.index.json"), "{error}");
+    assert!(error.contains("the file model.safetensors.index.json is missing"), "{error}");
     assert!(error.contains("pytorch_model.bin"), "{error}");
-    // Listed, but not there.
+    // Listed, but missing.
     let mut fewer = files.clone();
     fewer.remove("model.safetensors");
     let error = refused(&fewer, &listing(&files));
@@ -249,7 +250,7 @@ fn lists_that_are_none_are_refused() {
     for (list, expected) in [
         ("<html>Log in</html>", "expected value"),
         ("{}", "missing field"),
-        (r#"{"sha": "../..", "siblings": []}"#, "is not a commit"),
+        (r#"{"sha": "../..", "siblings": []}"#, "expected a commit"),
         (r#"{"sha": "abc", "siblings": [{"rfilename": 7}]}"#, "invalid type"),
         (r#"{"sha": "abc", "siblings": [{"rfilename": "x", "size": -1}]}"#, "invalid value"),
         (
@@ -278,7 +279,7 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(error.contains("expected a name such as"), "{error}");
     }
     let error = hub.clone().revision("../main").fetch("a/b").unwrap_err().to_string();
-    assert!(error.contains("not the name of a revision"), "{error}");
+    assert!(error.contains("expected the name of a revision"), "{error}");
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
     #[cfg(not(feature = "https"))]
     {

@@ -1,24 +1,24 @@
-//! Pictures as torchvision's networks expect them.
+//! Image preprocessing for torchvision's networks.
 
 use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Tensor};
 
 use super::resample::resize;
 
-/// How new pixels are computed from old ones. Where a picture shrinks, all old
-/// pixels under a new one count.
+/// How pixels are interpolated in resizing. When an image shrinks, all old
+/// pixels under a new one contribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
-    /// A triangle over the neighbours.
+    /// Linear interpolation.
     Bilinear,
     /// Cubic convolution with a = −0.5.
     Bicubic,
 }
 
-/// The preprocessing of a picture for a network: resized, cropped in the middle, and
-/// with mean and deviation of its training data; torchvision's
-/// `ImageClassification`. Bytes are resized as Pillow does it, so that the result
-/// for a picture is the same.
+/// Preprocesses an image for a network: it is resized, cropped at the centre,
+/// and normalised by the mean and standard deviation of the training data, like
+/// torchvision's `ImageClassification`. Bytes are resized like Pillow does,
+/// with equal results.
 ///
 /// ```
 /// use dendra_models::ImagePreprocessing;
@@ -35,7 +35,7 @@ pub struct ImagePreprocessing {
     /// The length of the shorter side after resizing.
     #[set(default = 256)]
     resize_size: usize,
-    /// How pixels are computed.
+    /// How pixels are interpolated.
     #[set(default = Interpolation::Bilinear)]
     interpolation: Interpolation,
     /// The mean of each channel, of values from 0 to 1.
@@ -46,7 +46,7 @@ pub struct ImagePreprocessing {
     std: [f32; 3],
 }
 
-/// The largest number of pixels of a resized picture.
+/// The largest number of pixels of a resized image.
 const MAX_PIXELS: usize = 1 << 26;
 
 impl ImagePreprocessing {
@@ -55,12 +55,12 @@ impl ImagePreprocessing {
         Self::with_defaults(crop_size)
     }
 
-    /// The preprocessing of torchvision's best weights for a network, by its name
-    /// there, such as `resnet50`.
+    /// The preprocessing of torchvision's best weights for a network with this
+    /// name in torchvision, such as `resnet50`.
     ///
     /// # Errors
     ///
-    /// When there is no network of this name.
+    /// When there is no network with this name.
     pub fn of(network: &str) -> Result<Self> {
         use Interpolation::{Bicubic, Bilinear};
         let (crop, resize, interpolation) = match network {
@@ -107,27 +107,27 @@ impl ImagePreprocessing {
         })
     }
 
-    /// A picture `[3, H, W]` of bytes as an input of the network, `[3, crop_size,
-    /// crop_size]`.
+    /// Converts an image `[3, H, W]` of bytes to an input of the network,
+    /// `[3, crop_size, crop_size]`.
     ///
     /// # Errors
     ///
-    /// When the picture has another shape, no pixels, or would be too large after
+    /// When the image has another shape, no pixels, or would be too large after
     /// resizing, or a setting is out of range.
     pub fn apply(&self, picture: &Tensor<u8>) -> Result<Tensor> {
-        let place = "ImagePreprocessing";
+        let context = "ImagePreprocessing";
         let &[3, height, width] = &picture.shape()[..] else {
-            let message = format!("expected a picture [3, H, W], got {}", picture.shape());
-            return Err(Error::shape(place, message));
+            let message = format!("expected an image [3, H, W], got {}", picture.shape());
+            return Err(Error::shape(context, message));
         };
         let (crop, shorter) = (self.crop_size, self.resize_size);
         if crop == 0 || crop > shorter {
-            let message = format!("crop_size {crop} is not in 1 ..= resize_size {shorter}");
-            return Err(Error::argument(place, message));
+            let message = format!("crop_size must be in 1 ..= resize_size = {shorter}, got {crop}");
+            return Err(Error::argument(context, message));
         }
         if self.std.iter().any(|&std| !(std > 0.0 && std.is_finite())) {
-            let message = format!("expected deviations above 0, got {:?}", self.std);
-            return Err(Error::argument(place, message));
+            let message = format!("expected standard deviations above 0, got {:?}", self.std);
+            return Err(Error::argument(context, message));
         }
         let least = height.min(width);
         let larger = |side: usize| {
@@ -137,10 +137,10 @@ impl ImagePreprocessing {
         let resized = [larger(height), larger(width)];
         if least == 0 || resized[0].checked_mul(resized[1]).is_none_or(|all| all > MAX_PIXELS) {
             let message =
-                format!("cannot resize a picture of {height}×{width} pixels to {resized:?}");
-            return Err(Error::shape(place, message));
+                format!("cannot resize an image of {height}×{width} pixels to {resized:?}");
+            return Err(Error::shape(context, message));
         }
-        // Half a pixel goes to the even side, as Python rounds.
+        // Halves are rounded to the even number, as in Python.
         let start = resized.map(|side| ((side - crop) as f64 / 2.0).round_ties_even() as usize);
         let bytes = picture.to_vec();
         let mut values = Vec::with_capacity(3 * crop * crop);

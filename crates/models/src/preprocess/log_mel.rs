@@ -1,14 +1,14 @@
-//! Sound as Whisper expects it.
+//! Sound preprocessing for Whisper.
 
 use dendra_derive::Setters;
 use dendra_tensor::{Error, Ops, Result, Tensor};
 
-/// The logarithm of the power in bands of the mel scale, as Whisper's networks take
-/// it (Radford et al., "Robust speech recognition via large-scale weak supervision",
-/// 2022); transformers' `WhisperFeatureExtractor`.
+/// The logarithm of the power in mel bands, the input of Whisper's networks
+/// (Radford et al., "Robust speech recognition via large-scale weak
+/// supervision", 2022); transformers' `WhisperFeatureExtractor`.
 ///
-/// Sound of 16,000 samples a second, padded or cut to `chunk_length` seconds, gives
-/// `[feature_size, 100 · chunk_length]`.
+/// Sound of 16,000 samples per second, padded or cut to `chunk_length` seconds,
+/// becomes `[feature_size, 100 · chunk_length]`.
 ///
 /// ```
 /// use dendra_models::LogMel;
@@ -27,11 +27,11 @@ pub struct LogMel {
 }
 
 const SAMPLING_RATE: usize = 16_000;
-/// The samples of a window.
+/// The number of samples in a window.
 const N_FFT: usize = 400;
-/// The samples from one window to the next.
+/// The distance between two windows in samples.
 const HOP_LENGTH: usize = 160;
-/// The frequencies of a window, from 0 to half of the sampling rate.
+/// The number of frequencies of a window, from 0 to half of the sampling rate.
 const BINS: usize = N_FFT / 2 + 1;
 
 impl LogMel {
@@ -40,27 +40,31 @@ impl LogMel {
         Self::with_defaults(feature_size)
     }
 
-    /// The features of samples between −1 and 1.
+    /// Computes the features of samples between −1 and 1.
     ///
     /// # Errors
     ///
-    /// When there is no sample or one is not finite, or a setting is out of range.
+    /// When there are no samples, a sample is not finite, or a setting is out
+    /// of range.
     pub fn apply(&self, samples: &[f32]) -> Result<Tensor> {
-        let place = "LogMel";
+        let context = "LogMel";
         if !(1..=512).contains(&self.feature_size) || !(1..=3600).contains(&self.chunk_length) {
             let message = format!(
                 "expected a feature_size in 1 ..= 512 and a chunk_length in 1 ..= 3600, got {} \
                  and {}",
                 self.feature_size, self.chunk_length
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         if samples.is_empty() || !samples.iter().all(|sample| sample.is_finite()) {
-            return Err(Error::data(place, "expected samples, all of them finite"));
+            return Err(Error::data(
+                context,
+                "expected at least one sample and only finite samples",
+            ));
         }
         let length = self.chunk_length * SAMPLING_RATE;
         let sample = |index: usize| samples.get(index).copied().unwrap_or(0.0);
-        // The start and the end are mirrored by half of a window.
+        // The signal is mirrored at the start and the end by half a window.
         let half = N_FFT / 2;
         let mirrored = |index: usize| match index {
             index if index < half => half - index,
@@ -77,8 +81,8 @@ impl LogMel {
             let (frame, n) = (index / N_FFT, index % N_FFT);
             window[n] * f64::from(sample(mirrored(frame * HOP_LENGTH + n)))
         });
-        // In double precision: the quietest band counts down to a billionth of the
-        // loudest.
+        // In double precision, because the quietest band counts down to a
+        // billionth of the loudest.
         let part = |wave: fn(f64) -> f64| {
             let table: Vec<f64> =
                 (0..N_FFT).map(|n| wave(std::f64::consts::TAU * n as f64 / N_FFT as f64)).collect();
@@ -95,8 +99,9 @@ impl LogMel {
     }
 }
 
-/// The weight of each frequency in each band, `[BINS, bands]`: triangles that overlap
-/// by half, of equal area (Slaney, "Auditory toolbox", 1998).
+/// The weight of each frequency in each band, `[BINS, bands]`: triangles of
+/// equal area, each overlapping half of its neighbours (Slaney, "Auditory
+/// toolbox", 1998).
 fn mel_filters(bands: usize) -> Tensor<f64> {
     // Linear up to 1000 Hz, logarithmic above.
     let step = 6.4_f64.ln() / 27.0;

@@ -1,4 +1,4 @@
-//! Pictures and sound as the networks expect them.
+//! Preprocessing of images and sound.
 
 mod image;
 mod log_mel;

@@ -1,18 +1,18 @@
-//! Images of bytes in another size, with the arithmetic of Pillow's `resize`.
+//! Resizing of images of bytes, with the arithmetic of Pillow's `resize`.
 
 use super::image::Interpolation;
 
-/// Bits after the point of the weights, in Pillow's `PRECISION_BITS`.
+/// The number of fractional bits of the weights, in Pillow `PRECISION_BITS`.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// The weights of the old pixels that a new one is a sum of.
+/// The old pixels and their weights for a new pixel.
 struct Taps {
     first: usize,
     weights: Vec<i64>,
 }
 
 impl Interpolation {
-    /// How far the filter reaches at the original size.
+    /// The radius of the filter at the original size.
     fn support(self) -> f64 {
         match self {
             Self::Bilinear => 1.0,
@@ -32,8 +32,8 @@ impl Interpolation {
     }
 }
 
-/// The taps of each new pixel along an axis. Where it shrinks, the filter covers all
-/// old pixels under a new one.
+/// The taps of each new pixel along an axis. When the axis shrinks, the filter
+/// covers all old pixels under a new one.
 fn taps(old: usize, new: usize, interpolation: Interpolation) -> Vec<Taps> {
     let scale = old as f64 / new as f64;
     let stretched = scale.max(1.0);
@@ -56,8 +56,8 @@ fn taps(old: usize, new: usize, interpolation: Interpolation) -> Vec<Taps> {
     (0..new).map(tap).collect()
 }
 
-/// One plane `[height, width]` in a new size: first its rows, then its columns,
-/// rounded to bytes after each.
+/// Resizes a plane `[height, width]`: first its rows, then its columns, rounded
+/// to bytes after each.
 pub(super) fn resize(
     plane: &[u8],
     [height, width]: [usize; 2],

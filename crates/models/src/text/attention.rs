@@ -1,44 +1,45 @@
-//! Attention with several heads, for projections that a network names itself.
+//! Multi-head attention, for networks with their own names of the projections.
 
 use dendra_autograd::Var;
 use dendra_nn::KeyValueCache;
 use dendra_tensor::{AttentionMask, AttentionOptions, Error, Ops, Result, Tensor};
 
-use super::rotary::Turns;
+use super::rotary::Rotations;
 
 /// The options of a call.
 #[derive(Default)]
 pub(super) struct Attend<'a> {
-    /// The heads of the queries.
+    /// The number of heads of the queries.
     pub(super) num_heads: usize,
-    /// The heads of keys and values, each of which serves a group of queries.
+    /// The number of heads of keys and values. Each serves a group of queries.
     pub(super) num_key_value_heads: usize,
     /// The factor of the products (1/√width).
     pub(super) scale: Option<f64>,
-    /// The probability with which a weight is left out in training.
+    /// The probability of dropping an attention weight in training.
     pub(super) dropout: f64,
-    /// Whether a token sees only itself and those before it.
+    /// Whether a token attends only to itself and earlier tokens.
     pub(super) causal: bool,
-    /// Which tokens are no padding, `[N, S]`.
+    /// Which tokens are not padding, `[N, S]`.
     pub(super) mask: Option<&'a Tensor<bool>>,
-    /// How queries and keys turn by their positions.
-    pub(super) turns: Option<&'a Turns>,
-    /// The keys and values of the tokens before.
+    /// The rotation of queries and keys by their positions.
+    pub(super) rotations: Option<&'a Rotations>,
+    /// The cached keys and values of earlier tokens.
     pub(super) cache: Option<&'a mut KeyValueCache>,
 }
 
-/// Refuses a width that does not divide into the heads.
+/// Returns an error if the width is not a multiple of the number of heads.
 pub(super) fn check_heads(kind: &str, width: usize, heads: usize) -> Result<()> {
     match heads > 0 && width.is_multiple_of(heads) {
         true => Ok(()),
         false => {
-            let message = format!("a width of {width} does not divide into {heads} heads");
+            let message =
+                format!("expected a width that is a multiple of {heads} heads, got {width}");
             Err(Error::argument(kind, message))
         }
     }
 }
 
-/// `[N, L, heads · width]` as `[N, heads, L, width]`.
+/// Reshapes `[N, L, heads · width]` to `[N, heads, L, width]`.
 fn split(x: &Var, heads: usize) -> Result<Var> {
     let &[samples, length, width] = &x.shape()[..] else {
         return Err(Error::shape("attention", format!("expected [N, L, E], got {}", x.shape())));
@@ -46,13 +47,13 @@ fn split(x: &Var, heads: usize) -> Result<Var> {
     x.reshape([samples, length, heads, width / heads.max(1)])?.transpose(1, 2)
 }
 
-/// Attention of projected queries to projected keys and values, `[N, L, heads ·
-/// width]`.
+/// Attends from projected queries to projected keys and values,
+/// `[N, L, heads · width]`.
 pub(super) fn attend([q, k, v]: [Var; 3], options: Attend<'_>) -> Result<Var> {
     let (heads, groups) = (options.num_heads, options.num_key_value_heads);
     let (mut q, mut k, mut v) = (split(&q, heads)?, split(&k, groups)?, split(&v, groups)?);
-    if let Some(turns) = options.turns {
-        (q, k) = (turns.turn(&q)?, turns.turn(&k)?);
+    if let Some(rotations) = options.rotations {
+        (q, k) = (rotations.rotate(&q)?, rotations.rotate(&k)?);
     }
     let length = q.shape()[2];
     let mut past = 0;
@@ -64,7 +65,7 @@ pub(super) fn attend([q, k, v]: [Var; 3], options: Attend<'_>) -> Result<Var> {
         (k, v) = (repeated(&k, heads / groups)?, repeated(&v, heads / groups)?);
     }
     let keys = past + length;
-    // A single new token sees all of them.
+    // A single new token attends to all tokens.
     let is_causal = options.causal && past == 0 && length > 1;
     let mut keep = match options.mask {
         Some(mask) => Some(mask.reshape([mask.shape()[0], 1, 1, keys])?),
@@ -84,7 +85,7 @@ pub(super) fn attend([q, k, v]: [Var; 3], options: Attend<'_>) -> Result<Var> {
     q.scaled_dot_product_attention(&k, &v, options)?.transpose(1, 2)?.flatten(2, 3)
 }
 
-/// Each head `[N, heads, S, width]` so many times one after the other.
+/// Repeats each head of `[N, heads, S, width]` this many times.
 fn repeated(x: &Var, times: usize) -> Result<Var> {
     let &[samples, heads, length, width] = &x.shape()[..] else {
         return Err(Error::shape("attention", format!("expected four axes, got {}", x.shape())));

@@ -9,10 +9,11 @@ use dendra_tensor::{Error, Result, Tensor};
 pub struct TokenBatch {
     /// The ids, `[N, L]`.
     pub input_ids: Tensor<i64>,
-    /// Which tokens are no padding, `[N, L]`. With a cache, all tokens so far: `[N,
-    /// S]` for S tokens with those of this batch. `None`: all of them.
+    /// Which tokens are not padding, `[N, L]`. With a cache, the mask is for
+    /// all tokens so far: `[N, S]` for S tokens including those of this batch.
+    /// `None` if there is no padding.
     pub attention_mask: Option<Tensor<bool>>,
-    /// The part of the text that a token belongs to, `[N, L]`, for BERT. `None`: 0.
+    /// The segment of each token for BERT, `[N, L]`; `None` for 0.
     pub token_type_ids: Option<Tensor<i64>>,
 }
 
@@ -22,17 +23,17 @@ impl From<Tensor<i64>> for TokenBatch {
     }
 }
 
-/// The side of a text that is filled up with padding.
+/// The side on which texts are padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PaddingSide {
-    /// Before it, as generation needs it.
+    /// Before the text, as generation needs it.
     Left,
-    /// After it.
+    /// After the text.
     Right,
 }
 
 impl TokenBatch {
-    /// Texts of different lengths, filled up with the id `padding`.
+    /// Texts of different lengths, padded with the id `padding`.
     ///
     /// ```
     /// use dendra_models::{PaddingSide, TokenBatch};
@@ -45,7 +46,7 @@ impl TokenBatch {
     ///
     /// # Errors
     ///
-    /// When there is no text, or all are empty.
+    /// When there are no texts, or all are empty.
     pub fn padded(texts: &[Vec<i64>], padding: i64, side: PaddingSide) -> Result<Self> {
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         if longest == 0 {
@@ -70,8 +71,8 @@ impl TokenBatch {
         })
     }
 
-    /// The number of texts and of tokens of each. Checks the shape of ids and mask,
-    /// where `past` tokens came before.
+    /// The number of texts and of tokens of each. Checks the shapes of ids and
+    /// mask after `past` earlier tokens.
     pub(crate) fn size(&self, context: &str, past: usize) -> Result<[usize; 2]> {
         let &[samples, length] = &self.input_ids.shape()[..] else {
             let message = format!("expected input_ids [N, L], got {}", self.input_ids.shape());
@@ -87,8 +88,8 @@ impl TokenBatch {
         }
     }
 
-    /// The number of each token in its text, padding not counted: `[L]`, or `[N, L]`
-    /// where there is a mask.
+    /// The position of each token in its text, without padding: `[L]`, or
+    /// `[N, L]` with a mask.
     pub(crate) fn positions(&self, past: usize, [samples, length]: [usize; 2]) -> Tensor<i64> {
         let Some(mask) = &self.attention_mask else {
             return Tensor::from_fn([length], |index| (past + index) as i64);
@@ -107,7 +108,8 @@ impl TokenBatch {
     }
 }
 
-/// What a decoder has computed for the tokens so far: keys and values of each layer.
+/// The state of a decoder after the tokens so far: keys and values of each
+/// layer.
 #[derive(Clone, Debug, Default)]
 pub struct DecoderCache {
     layers: Vec<KeyValueCache>,
@@ -119,21 +121,22 @@ impl DecoderCache {
         Self::default()
     }
 
-    /// The number of tokens so far.
+    /// The number of tokens in the cache.
     pub fn len(&self) -> usize {
         self.layers.first().map_or(0, KeyValueCache::len)
     }
 
-    /// Whether it is empty.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Keeps these texts of the batch, in this order; one may be kept several times.
+    /// Keeps these texts of the batch, in this order. A text may be kept
+    /// several times.
     ///
     /// # Errors
     ///
-    /// When a number is not below the number of texts.
+    /// When an index is not below the number of texts.
     pub fn select(&mut self, samples: &[usize]) -> Result<()> {
         self.layers.iter_mut().try_for_each(|layer| layer.select(samples))
     }
@@ -145,15 +148,15 @@ impl DecoderCache {
     }
 }
 
-/// A network that predicts the next token of each position.
+/// A network that predicts the next token at each position.
 pub trait Decoder: dendra_nn::Parameters {
-    /// The logits of the next token, `[N, L, vocabulary]`. With a cache, the tokens
-    /// of the batch follow those that it has seen, and are added to it.
+    /// The logits of the next token, `[N, L, vocabulary]`. With a cache, the
+    /// tokens of the batch follow the cached ones, and are added to the cache.
     ///
     /// # Errors
     ///
-    /// When an id is not in the vocabulary, or there are more positions than the
-    /// network has.
+    /// When an id is not in the vocabulary, or there are more positions than
+    /// the network supports.
     fn logits(
         &self,
         tokens: &TokenBatch,
@@ -161,6 +164,6 @@ pub trait Decoder: dendra_nn::Parameters {
         tape: &Tape,
     ) -> Result<dendra_autograd::Var>;
 
-    /// The largest number of tokens of a text, where there is one.
+    /// The largest number of tokens of a text, if it is limited.
     fn max_positions(&self) -> Option<usize>;
 }

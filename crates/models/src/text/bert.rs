@@ -19,47 +19,47 @@ use crate::pretrained::Pretrained;
 #[serde(default)]
 #[set(new)]
 pub struct BertConfig {
-    /// The number of tokens.
+    /// The size of the vocabulary.
     #[set(default = 30522)]
     pub(super) vocab_size: usize,
-    /// The width.
+    /// The width of the hidden states.
     #[set(default = 768)]
     pub(super) hidden_size: usize,
-    /// The number of blocks.
+    /// The number of layers.
     #[set(default = 12)]
     num_hidden_layers: usize,
-    /// The number of heads.
+    /// The number of attention heads.
     #[set(default = 12)]
     num_attention_heads: usize,
-    /// The width of the dense layers within a block.
+    /// The width of the feed-forward network.
     #[set(default = 3072)]
     intermediate_size: usize,
-    /// The activation between them.
+    /// The activation of the feed-forward network.
     #[set(default = Activation::GELU)]
     pub(super) hidden_act: Activation,
-    /// The probability with which a value that a block adds is left out.
+    /// The dropout probability of the outputs of each block.
     #[set(default = 0.1)]
     pub(super) hidden_dropout_prob: f64,
-    /// The probability with which an attention weight is left out.
+    /// The dropout probability of attention weights.
     #[set(default = 0.1)]
     attention_probs_dropout_prob: f64,
     /// The largest number of tokens of a text.
     #[set(default = 512)]
     max_position_embeddings: usize,
-    /// The number of parts of a text that tokens can belong to.
+    /// The number of segments of a text (token types).
     #[set(default = 2)]
     type_vocab_size: usize,
-    /// The deviation of the first weights.
+    /// The standard deviation of the initial weights.
     #[set(default = 0.02)]
     pub(super) initializer_range: f64,
     /// The number added to variances.
     #[set(default = 1e-12)]
     pub(super) layer_norm_eps: f64,
-    /// The token that stands for padding, whose vector is not trained.
+    /// The index of the padding token, whose vector is not trained.
     #[set(optional, default = Some(0))]
     pad_token_id: Option<usize>,
-    /// The probability with which a value before a classifier is left out;
-    /// `hidden_dropout_prob` by default.
+    /// The dropout probability before a classifier; `hidden_dropout_prob` by
+    /// default.
     #[set]
     pub(super) classifier_dropout: Option<f64>,
     /// Whether there is a [`BertPooler`].
@@ -79,14 +79,14 @@ fn yes() -> bool {
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct BertModel {
-    /// The vectors of tokens, positions and parts.
+    /// The embeddings of tokens, positions and segments.
     pub embeddings: BertEmbeddings,
     encoder: Encoder,
-    /// What makes one vector of a text for a classifier.
+    /// The pooler, which makes a vector of the whole text for a classifier.
     pub pooler: Option<BertPooler>,
 }
 
-/// The vectors of tokens, positions and parts of a text.
+/// The embeddings of tokens, positions and segments.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct BertEmbeddings {
@@ -94,7 +94,7 @@ pub struct BertEmbeddings {
     pub word_embeddings: Embedding,
     /// A vector for each position.
     pub position_embeddings: Embedding,
-    /// A vector for each part.
+    /// A vector for each segment.
     pub token_type_embeddings: Option<Embedding>,
     #[parameters(rename = "LayerNorm")]
     layer_norm: LayerNorm,
@@ -152,7 +152,8 @@ struct Dense {
     dense: Linear,
 }
 
-/// A dense layer whose output is added to what came before, and normalised.
+/// A linear layer whose output is added to the input of the block, and
+/// normalised.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Adding {
@@ -165,7 +166,7 @@ struct Adding {
 
 builds!(BertConfig => BertModel);
 
-/// The published networks.
+/// Published networks.
 impl BertModel {
     /// BERT base, uncased.
     pub fn bert_base() -> BertConfig {
@@ -186,7 +187,7 @@ impl BertModel {
 }
 
 impl BertConfig {
-    /// A dense layer with the first values of all of them.
+    /// A linear layer with the initialisation of BERT.
     pub(super) fn dense(&self, input: usize, output: usize) -> LinearSettings {
         let init = normal(self.initializer_range);
         Linear::new(input, output).weight_init(init).bias_init(Init::Zeros)
@@ -305,7 +306,7 @@ impl BertModel {
         Ok(x)
     }
 
-    /// One vector of each text, `[N, hidden_size]`, from its hidden states.
+    /// A vector for each text, `[N, hidden_size]`, from its hidden states.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! BERT with a classifier, and with the task it was trained for.
+//! BERT with a classifier, and with the head of its pretraining.
 
 use dendra_autograd::{Param, Tape, Var};
 use dendra_nn::{Dropout, Fans, Init, LayerNorm, Linear, Model, Module, Parameters, Source};
@@ -22,12 +22,12 @@ pub struct BertForSequenceClassification {
     dropout: Dropout,
 }
 
-/// [`BertModel`] with the logits of each token, `[N, L, vocab_size]`, for texts in
-/// which some are hidden. The embedding is the weight of the last layer too.
+/// [`BertModel`] with the logits of each token, `[N, L, vocab_size]`, for texts
+/// with masked tokens. The output layer shares its weight with the embedding.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct BertForMaskedLM {
-    /// The encoder, without pooler.
+    /// The encoder, without a pooler.
     pub bert: BertModel,
     cls: Head,
 }
@@ -72,14 +72,14 @@ builds!(BertClassifierSettings => BertForSequenceClassification);
 builds!(BertMaskedLMSettings => BertForMaskedLM);
 
 impl BertForSequenceClassification {
-    /// Settings of a classifier into so many classes.
+    /// Settings of a classifier with this number of classes.
     pub fn new(config: BertConfig, num_labels: usize) -> BertClassifierSettings {
         BertClassifierSettings { config: config.pooler(true), num_labels }
     }
 }
 
 impl BertForMaskedLM {
-    /// Settings of a network of this encoder.
+    /// Settings of a network with this encoder.
     pub fn new(config: BertConfig) -> BertMaskedLMSettings {
         BertMaskedLMSettings { config: config.pooler(false) }
     }

@@ -20,46 +20,46 @@ use crate::pretrained::{Labels, Pretrained};
 #[serde(default)]
 #[set(new)]
 pub struct DistilBertConfig {
-    /// The number of tokens.
+    /// The size of the vocabulary.
     #[set(default = 30522)]
     vocab_size: usize,
     /// The largest number of tokens of a text.
     #[set(default = 512)]
     max_position_embeddings: usize,
-    /// The number of blocks.
+    /// The number of layers.
     #[set(default = 6)]
     n_layers: usize,
-    /// The number of heads.
+    /// The number of attention heads.
     #[set(default = 12)]
     n_heads: usize,
-    /// The width.
+    /// The width of the hidden states.
     #[set(default = 768)]
     dim: usize,
-    /// The width of the dense layers within a block.
+    /// The width of the feed-forward network.
     #[set(default = 3072)]
     hidden_dim: usize,
-    /// The probability with which a value is left out.
+    /// The dropout probability.
     #[set(default = 0.1)]
     dropout: f64,
-    /// The probability with which an attention weight is left out.
+    /// The dropout probability of attention weights.
     #[set(default = 0.1)]
     attention_dropout: f64,
-    /// The activation between the dense layers.
+    /// The activation of the feed-forward network.
     #[set(default = Activation::GELU)]
     activation: Activation,
-    /// The deviation of the first weights.
+    /// The standard deviation of the initial weights.
     #[set(default = 0.02)]
     initializer_range: f64,
-    /// The probability with which a value before the classifier is left out.
+    /// The dropout probability before the classifier.
     #[set(default = 0.2)]
     seq_classif_dropout: f64,
-    /// The token that stands for padding, whose vector is not trained.
+    /// The index of the padding token, whose vector is not trained.
     #[set(optional, default = Some(0))]
     pad_token_id: Option<usize>,
 }
 
-/// A small BERT that was trained to agree with a large one (Sanh et al.,
-/// "DistilBERT", 2019), with the names of transformers' `DistilBertModel`.
+/// A small BERT that was distilled from a large one (Sanh et al., "DistilBERT",
+/// 2019), with the names of transformers' `DistilBertModel`.
 ///
 /// A batch of token ids `[N, L]` gives hidden states `[N, L, dim]`.
 #[derive(Clone, Debug, Parameters)]
@@ -125,7 +125,7 @@ struct FeedForward {
 pub struct DistilBertForSequenceClassification {
     /// The encoder.
     pub distilbert: DistilBertModel,
-    /// A dense layer on the first token, with ReLU.
+    /// A linear layer on the first token, with ReLU.
     pub pre_classifier: Linear,
     /// The classifier.
     pub classifier: Linear,
@@ -151,7 +151,7 @@ impl DistilBertModel {
 }
 
 impl DistilBertForSequenceClassification {
-    /// Settings of a classifier into so many classes.
+    /// Settings of a classifier with this number of classes.
     pub fn new(config: DistilBertConfig, num_labels: usize) -> DistilBertClassifierSettings {
         DistilBertClassifierSettings { config, num_labels }
     }

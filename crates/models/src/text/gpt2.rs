@@ -20,63 +20,63 @@ use crate::pretrained::Pretrained;
 #[serde(default)]
 #[set(new)]
 pub struct GPT2Config {
-    /// The number of tokens.
+    /// The size of the vocabulary.
     #[set(default = 50257)]
     vocab_size: usize,
     /// The largest number of tokens of a text.
     #[set(default = 1024)]
     n_positions: usize,
-    /// The width.
+    /// The width of the hidden states.
     #[set(default = 768)]
     n_embd: usize,
-    /// The number of blocks.
+    /// The number of layers.
     #[set(default = 12)]
     n_layer: usize,
-    /// The number of heads.
+    /// The number of attention heads.
     #[set(default = 12)]
     n_head: usize,
-    /// The width of the dense layers within a block; four times the width by default.
+    /// The width of the feed-forward network; four times `n_embd` by default.
     #[set]
     n_inner: Option<usize>,
-    /// The activation between them.
+    /// The activation of the feed-forward network.
     #[set(default = Activation::GELUTanh)]
     activation_function: Activation,
-    /// The probability with which a value that a block adds is left out.
+    /// The dropout probability of the outputs of each block.
     #[set(default = 0.1)]
     resid_pdrop: f64,
-    /// The probability with which a value of the embeddings is left out.
+    /// The dropout probability of the embeddings.
     #[set(default = 0.1)]
     embd_pdrop: f64,
-    /// The probability with which an attention weight is left out.
+    /// The dropout probability of attention weights.
     #[set(default = 0.1)]
     attn_pdrop: f64,
     /// The number added to variances.
     #[set(default = 1e-5)]
     layer_norm_epsilon: f64,
-    /// The deviation of the first weights.
+    /// The standard deviation of the initial weights.
     #[set(default = 0.02)]
     initializer_range: f64,
-    /// Whether the products of attention are divided by the root of the width.
+    /// Whether attention scores are divided by the root of the head width.
     #[set(default = true)]
     scale_attn_weights: bool,
-    /// Whether those of block i are divided by i + 1 too.
+    /// Whether the scores of layer i are also divided by i + 1.
     #[set(default = false)]
     scale_attn_by_inverse_layer_idx: bool,
 }
 
 /// A decoder that predicts the next token (Radford et al., "Language models are
 /// unsupervised multitask learners", 2019), with the names of transformers'
-/// `GPT2LMHeadModel`. The embedding is the weight of the last layer too.
+/// `GPT2LMHeadModel`. The output layer shares its weight with the embedding.
 ///
 /// A batch of token ids `[N, L]` gives logits `[N, L, vocab_size]`.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct GPT2LMHeadModel {
-    /// All but the last layer, which is tied to the embedding.
+    /// The network without the output layer, which is tied to the embedding.
     pub transformer: GPT2Model,
 }
 
-/// The body of a [`GPT2LMHeadModel`]: hidden states.
+/// The body of a [`GPT2LMHeadModel`], which returns hidden states.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct GPT2Model {
@@ -85,7 +85,7 @@ pub struct GPT2Model {
     /// A vector for each position.
     pub wpe: Embedding,
     h: Vec<Block>,
-    /// The last normalisation.
+    /// The final normalisation.
     pub ln_f: LayerNorm,
     #[parameters(skip)]
     dropout: Dropout,
@@ -126,7 +126,7 @@ struct Mlp {
     dropout: Dropout,
 }
 
-/// A dense layer whose weight has the shape `[in, out]`.
+/// A linear layer whose weight has the shape `[in, out]`.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Conv1D {
@@ -136,7 +136,7 @@ struct Conv1D {
 
 builds!(GPT2Config => GPT2LMHeadModel);
 
-/// The published networks.
+/// Published networks.
 impl GPT2LMHeadModel {
     /// GPT-2 small.
     pub fn gpt2() -> GPT2Config {
@@ -175,7 +175,7 @@ impl GPT2Config {
         check_layers("GPT2", "n_layer", self.n_layer)?;
         check_heads("GPT2", self.n_embd, self.n_head)?;
         let std = self.initializer_range;
-        // Each block adds twice to what passes through.
+        // Each block adds two outputs to the residual stream.
         let residual_std = std / (2.0 * self.n_layer as f64).sqrt();
         let width = self.n_embd;
         let dropout = Dropout::new(self.resid_pdrop)?;
@@ -253,7 +253,7 @@ impl Attention {
             dropout: self.attn_pdrop,
             causal: true,
             mask,
-            turns: None,
+            rotations: None,
             cache,
         };
         let y = attend([part(0)?, part(1)?, part(2)?], options)?;
@@ -269,8 +269,8 @@ impl Module for Mlp {
 }
 
 impl GPT2Model {
-    /// The hidden states of the tokens, `[N, L, n_embd]`. With a cache, they follow
-    /// those that it has seen.
+    /// The hidden states of the tokens, `[N, L, n_embd]`. With a cache, the
+    /// tokens follow the cached ones.
     ///
     /// # Errors
     ///

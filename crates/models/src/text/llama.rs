@@ -1,4 +1,4 @@
-//! Llama and networks of the same design.
+//! Llama and networks with the same architecture.
 
 use dendra_autograd::{Tape, Var};
 use dendra_derive::Setters;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::{Attend, attend};
 use super::batch::{Decoder, DecoderCache, TokenBatch};
-use super::rotary::{Frequencies, RopeScaling, Turns};
+use super::rotary::{Frequencies, RopeScaling, Rotations};
 use crate::activation::Activation;
 use crate::build::{builds, check_layers, check_sizes, normal};
 use crate::pretrained::Pretrained;
@@ -22,94 +22,96 @@ use crate::pretrained::Pretrained;
 #[serde(default)]
 #[set(new)]
 pub struct LlamaConfig {
-    /// The number of tokens.
+    /// The size of the vocabulary.
     #[set(default = 32000)]
     vocab_size: usize,
-    /// The width.
+    /// The width of the hidden states.
     #[set(default = 4096)]
     hidden_size: usize,
-    /// The width of the dense layers within a block.
+    /// The width of the feed-forward network.
     #[set(default = 11008)]
     intermediate_size: usize,
-    /// The number of blocks.
+    /// The number of layers.
     #[set(default = 32)]
     num_hidden_layers: usize,
     /// The number of heads of the queries.
     #[set(default = 32)]
     num_attention_heads: usize,
-    /// The number of heads of keys and values; that of the queries by default.
+    /// The number of heads of keys and values; the number of query heads by
+    /// default.
     #[set]
     num_key_value_heads: Option<usize>,
-    /// The width of a head; the width divided by the heads by default.
+    /// The width of a head; `hidden_size` divided by the number of heads by
+    /// default.
     #[set]
     head_dim: Option<usize>,
     /// The activation of the gate.
     #[set(default = Activation::SiLU)]
     hidden_act: Activation,
-    /// The largest number of tokens of a text that the network was trained for.
+    /// The largest number of tokens in the texts of the training.
     #[set(default = 2048)]
     max_position_embeddings: usize,
-    /// The deviation of the first weights.
+    /// The standard deviation of the initial weights.
     #[set(default = 0.02)]
     initializer_range: f64,
     /// The number added to mean squares.
     #[set(default = 1e-6)]
     rms_norm_eps: f64,
-    /// Whether the embedding is the weight of the last layer too.
+    /// Whether the output layer shares its weight with the embedding.
     #[set(default = false)]
     tie_word_embeddings: bool,
     /// The base of the rotary positions.
     #[set(default = 10_000.0)]
     rope_theta: f64,
-    /// How their frequencies are stretched; they are not by default.
+    /// How the frequencies are scaled; they are not scaled by default.
     #[set]
     rope_scaling: Option<RopeScaling>,
-    /// Base and stretching in the layout of newer files, which goes before.
+    /// Base and scaling in the layout of newer files, which takes precedence.
     #[set]
     rope_parameters: Option<RopeParameters>,
     /// Whether the projections of attention have biases.
     #[set(default = false)]
     attention_bias: bool,
-    /// The probability with which an attention weight is left out.
+    /// The dropout probability of attention weights.
     #[set(default = 0.0)]
     attention_dropout: f64,
-    /// Whether the dense layers have biases.
+    /// Whether the layers of the feed-forward network have biases.
     #[set(default = false)]
     mlp_bias: bool,
 }
 
-/// Base and stretching of rotary positions in one.
+/// The base and the scaling of rotary positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RopeParameters {
     /// The base.
     pub rope_theta: f64,
-    /// How frequencies are stretched.
+    /// How the frequencies are scaled.
     #[serde(flatten)]
     pub scaling: RopeScaling,
 }
 
-/// A decoder with rotary positions, root-mean-square normalisation, gated dense
-/// layers and grouped heads (Touvron et al., "LLaMA", 2023), with the names of
-/// transformers' `LlamaForCausalLM`.
+/// A decoder with rotary positions, RMS normalisation, gated feed-forward
+/// networks and grouped heads (Touvron et al., "LLaMA", 2023), with the names
+/// of transformers' `LlamaForCausalLM`.
 ///
 /// A batch of token ids `[N, L]` gives logits `[N, L, vocab_size]`.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct LlamaForCausalLM {
-    /// All but the last layer.
+    /// The network without the output layer.
     pub model: LlamaModel,
-    /// The last layer, unless it is tied to the embedding.
+    /// The output layer, unless it is tied to the embedding.
     pub lm_head: Option<Linear>,
 }
 
-/// The body of a [`LlamaForCausalLM`]: hidden states.
+/// The body of a [`LlamaForCausalLM`], which returns hidden states.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct LlamaModel {
     /// A vector for each token.
     pub embed_tokens: Embedding,
     layers: Vec<Block>,
-    /// The last normalisation.
+    /// The final normalisation.
     pub norm: RMSNorm,
     #[parameters(skip)]
     frequencies: Frequencies,
@@ -269,7 +271,7 @@ impl Attention {
         &self,
         x: &Var,
         mask: Option<&Tensor<bool>>,
-        turns: &Turns,
+        rotations: &Rotations,
         cache: Option<&mut KeyValueCache>,
     ) -> Result<Var> {
         let options = Attend {
@@ -279,7 +281,7 @@ impl Attention {
             dropout: self.dropout,
             causal: true,
             mask,
-            turns: Some(turns),
+            rotations: Some(rotations),
             cache,
         };
         let qkv = [self.q_proj.forward(x)?, self.k_proj.forward(x)?, self.v_proj.forward(x)?];
@@ -295,8 +297,8 @@ impl Module for Mlp {
 }
 
 impl LlamaModel {
-    /// The hidden states of the tokens, `[N, L, hidden_size]`. With a cache, they
-    /// follow those that it has seen.
+    /// The hidden states of the tokens, `[N, L, hidden_size]`. With a cache,
+    /// the tokens follow the cached ones.
     ///
     /// # Errors
     ///
@@ -309,14 +311,14 @@ impl LlamaModel {
     ) -> Result<Var> {
         let past = cache.as_ref().map_or(0, |cache| cache.len());
         let size = tokens.size("Llama", past)?;
-        let turns = self.frequencies.turns(&tokens.positions(past, size))?;
+        let rotations = self.frequencies.rotations(&tokens.positions(past, size))?;
         let mut x = self.embed_tokens.lookup(&tokens.input_ids, Some(tape))?;
         let mut caches = cache.map(|cache| cache.layers(self.layers.len()).iter_mut());
         for block in &self.layers {
             let cache = caches.as_mut().and_then(Iterator::next);
             let mask = tokens.attention_mask.as_ref();
             let y = block.input_layernorm.forward(&x)?;
-            x = block.self_attn.forward(&y, mask, &turns, cache)?.add(&x)?;
+            x = block.self_attn.forward(&y, mask, &rotations, cache)?.add(&x)?;
             let y = block.post_attention_layernorm.forward(&x)?;
             x = block.mlp.forward(&y)?.add(&x)?;
         }

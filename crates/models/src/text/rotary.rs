@@ -1,44 +1,47 @@
-//! Rotary positions as Llama has them.
+//! Rotary positions of Llama.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Error, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// How the frequencies of rotary positions are stretched for longer texts.
+/// How the frequencies of rotary positions are scaled for longer texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
-    /// They are not.
+    /// No scaling.
     Default,
-    /// All of them by the same factor.
+    /// All frequencies by the same factor.
     Linear {
         /// The factor.
         factor: f64,
     },
-    /// The low ones by a factor, the high ones not, and those in between in part
-    /// (Llama 3.1).
+    /// Low frequencies by a factor, high ones not at all, and those in between
+    /// partly (Llama 3.1).
     Llama3 {
-        /// The factor of the low ones.
+        /// The factor of low frequencies.
         factor: f64,
-        /// A wave longer than the original length divided by this is low.
+        /// A wave longer than the original length divided by this has a low
+        /// frequency.
         low_freq_factor: f64,
-        /// A wave shorter than the original length divided by this is high.
+        /// A wave shorter than the original length divided by this has a high
+        /// frequency.
         high_freq_factor: f64,
-        /// The length of the texts of the first training.
+        /// The length of the texts in the original training.
         original_max_position_embeddings: f64,
     },
 }
 
-/// The largest width of a head. More means that a setting is wrong.
+/// The largest width of a head. A larger width is an error.
 const MAX_WIDTH: usize = 1 << 16;
 
-/// The angle from one position to the next, for each pair of elements.
+/// The change of the angle from one position to the next, for each pair of
+/// elements.
 #[derive(Clone, Debug)]
 pub(super) struct Frequencies(Vec<f32>);
 
-/// The turns of some positions, `[…, L, width]`.
+/// The rotations of some positions, `[…, L, width]`.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct Rotations {
     cos: Tensor,
     sin: Tensor,
 }
@@ -81,28 +84,28 @@ impl Frequencies {
         Ok(Self(frequencies))
     }
 
-    /// The turns of these positions, `[L]` or `[N, L]`. Angles are computed in single
-    /// precision, as in the original.
-    pub(super) fn turns(&self, positions: &Tensor<i64>) -> Result<Turns> {
+    /// The rotations of these positions, `[L]` or `[N, L]`. Angles are computed
+    /// in single precision, as in the original.
+    pub(super) fn rotations(&self, positions: &Tensor<i64>) -> Result<Rotations> {
         let (half, width) = (self.0.len(), 2 * self.0.len());
         let numbers = positions.to_vec();
         let angle = |index: usize| numbers[index / width] as f32 * self.0[index % half];
-        // The heads stand between the samples and their positions.
+        // The axis of the heads is between those of samples and positions.
         let shape = match positions.shape()[..] {
             [samples, length] => vec![samples, 1, length, width],
             _ => vec![numbers.len(), width],
         };
-        Ok(Turns {
+        Ok(Rotations {
             cos: Tensor::from_fn(shape.clone(), |index| angle(index).cos()),
             sin: Tensor::from_fn(shape, |index| angle(index).sin()),
         })
     }
 }
 
-impl Turns {
-    /// The elements i and i + width/2 of queries or keys, `[N, heads, L, width]`,
-    /// turned as a pair.
-    pub(super) fn turn(&self, x: &Var) -> Result<Var> {
+impl Rotations {
+    /// Rotates the elements i and i + width/2 of queries or keys,
+    /// `[N, heads, L, width]`, as pairs.
+    pub(super) fn rotate(&self, x: &Var) -> Result<Var> {
         let half = x.shape()[3] / 2;
         let [low, high] = [x.narrow(-1, 0, half)?, x.narrow(-1, half, half)?];
         let across = Var::cat(&[&high.neg(), &low], -1)?;

@@ -1,4 +1,4 @@
-//! One vector for a whole text.
+//! Sentence embeddings.
 
 use dendra_autograd::{Tape, Var};
 use dendra_nn::{Model, Parameters};
@@ -8,10 +8,10 @@ use super::batch::TokenBatch;
 use super::bert::{BertConfig, BertModel};
 use crate::pretrained::Pretrained;
 
-/// A vector of length 1 for each text, so that the product of two vectors tells how
-/// similar the texts are (Reimers and Gurevych, "Sentence-BERT", 2019): the mean of
-/// BERT's hidden states over the tokens that are no padding, normalised, as
-/// `all-MiniLM-L6-v2` of sentence-transformers.
+/// A unit vector for each text; the product of two vectors is the similarity of
+/// the texts (Reimers and Gurevych, "Sentence-BERT", 2019). It is the
+/// normalised mean of BERT's hidden states over the tokens that are not
+/// padding, as in `all-MiniLM-L6-v2` of sentence-transformers.
 ///
 /// A batch of token ids `[N, L]` gives vectors `[N, hidden_size]`.
 #[derive(Clone, Debug, Parameters)]
@@ -22,8 +22,8 @@ pub struct SentenceEmbedder {
     pub bert: BertModel,
 }
 
-/// The mean of the hidden states `[N, L, E]` of the tokens that are no padding, `[N,
-/// E]`; 0 of a text without such tokens.
+/// The mean of the hidden states `[N, L, E]` of the tokens that are not
+/// padding, `[N, E]`; 0 for a text without such tokens.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn mean_pooling(hidden_states: &Var, attention_mask: Option<&Tensor<bool>>) 
 }
 
 impl SentenceEmbedder {
-    /// An embedder of this encoder.
+    /// An embedder with this encoder.
     pub fn new(bert: BertModel) -> Self {
         Self { bert }
     }

@@ -1,4 +1,4 @@
-//! A convolution with batch normalisation and an activation.
+//! Convolution with batch normalisation and an activation.
 
 use dendra_nn::{BatchNorm2d, Conv2d, Init, Source};
 use dendra_tensor::Result;
@@ -7,9 +7,9 @@ use crate::activation::Activation;
 use crate::build::he_fan_out;
 use crate::chain::Chain;
 
-/// The settings of a convolution without bias, batch normalisation and an
-/// activation, torchvision's `Conv2dNormActivation`: parts `0`, `1` and `2`. The
-/// padding keeps the size of the image.
+/// The settings of a convolution without bias, followed by batch normalisation
+/// and an activation; torchvision's `Conv2dNormActivation` with the parts `0`,
+/// `1` and `2`. The padding keeps the size of the image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConvNorm {
     pub(super) channels: [usize; 2],
@@ -22,7 +22,7 @@ pub(super) struct ConvNorm {
     pub(super) weight_init: Init,
 }
 
-/// The settings of batch normalisation that networks choose.
+/// The settings of batch normalisation that depend on the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Norm {
     pub(super) eps: f64,
@@ -42,8 +42,8 @@ impl Norm {
 }
 
 impl ConvNorm {
-    /// From `input` to `output` channels, with stride 1, one group, ReLU and He's
-    /// initialisation.
+    /// Settings for `input` and `output` channels, with stride 1, one group,
+    /// ReLU and He's initialisation.
     pub(super) fn new(input: usize, output: usize, kernel: usize) -> Self {
         Self {
             channels: [input, output],
@@ -57,7 +57,7 @@ impl ConvNorm {
         }
     }
 
-    /// One kernel for each channel.
+    /// One kernel for each channel (depthwise).
     pub(super) fn depthwise(channels: usize, kernel: usize) -> Self {
         Self { groups: channels, ..Self::new(channels, channels, kernel) }
     }
@@ -74,7 +74,7 @@ impl ConvNorm {
         Self { activation: activation.into(), ..self }
     }
 
-    /// The convolution alone.
+    /// Makes only the convolution.
     pub(super) fn conv(&self, source: &mut Source<'_>) -> Result<Conv2d> {
         let [input, output] = self.channels;
         Conv2d::new(input, output, self.kernel)
@@ -94,7 +94,7 @@ impl ConvNorm {
         Ok(chain)
     }
 
-    /// Convolution, normalisation and activation as steps of a longer chain.
+    /// Appends convolution, normalisation and activation to a longer chain.
     pub(super) fn append_to(&self, chain: &mut Chain, source: &mut Source<'_>) -> Result<()> {
         chain.push(self.conv(source)?);
         chain.push(self.norm.build(self.channels[1], source)?);

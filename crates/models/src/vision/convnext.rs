@@ -10,16 +10,16 @@ use crate::build::{builds, check_sizes, truncated_normal};
 use crate::chain::Chain;
 use crate::stochastic_depth::StochasticDepth;
 
-/// A convolutional network with the design of a transformer (Liu et al., "A
-/// ConvNet for the 2020s", 2022), with torchvision's parameter names.
+/// A convolutional network with the architecture of a transformer (Liu et al.,
+/// "A ConvNet for the 2020s", 2022), with torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct ConvNeXt {
-    /// The first convolution; the stages, and half of the size between them.
+    /// The first convolution, then the stages with downsampling between them.
     pub features: Chain,
-    /// Normalisation and, as step 2, the dense layer.
+    /// Normalisation and, as step 2, the linear layer.
     pub classifier: Chain,
 }
 
@@ -31,7 +31,7 @@ struct LayerNorm2d {
     norm: LayerNorm,
 }
 
-/// A depthwise 7×7 convolution and two dense layers at each position.
+/// A depthwise 7×7 convolution and two linear layers at each position.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Block {
@@ -41,7 +41,7 @@ struct Block {
     stochastic_depth: StochasticDepth,
 }
 
-/// Axes in another order, a step of a block.
+/// A step of a block that permutes the axes.
 #[derive(Clone, Copy, Debug, Parameters)]
 #[parameters(crate = dendra_nn, skip)]
 struct Permute([isize; 4]);
@@ -54,20 +54,21 @@ pub struct ConvNeXtSettings {
     /// The number of classes.
     #[set(default = 1000)]
     num_classes: usize,
-    /// The probability with which the last block is left out; that of the first is
-    /// 0, and it grows linearly in between.
+    /// The probability of dropping the last block. It grows linearly from 0 for
+    /// the first block.
     #[set(default = 0.0)]
     stochastic_depth: f64,
-    /// The first factor of what a block adds.
+    /// The initial scale of the outputs of blocks.
     #[set(default = 1e-6)]
     layer_scale: f64,
 }
 
 builds!(ConvNeXtSettings => ConvNeXt);
 
-/// The published networks.
+/// Published networks.
 impl ConvNeXt {
-    /// Settings of a network of stages with these channels and numbers of blocks.
+    /// Settings of a network with these channels and numbers of blocks for each
+    /// stage.
     pub fn new<const N: usize>(channels: [usize; N], blocks: [usize; N]) -> ConvNeXtSettings {
         ConvNeXtSettings::with_defaults(channels.to_vec(), blocks.to_vec())
     }

@@ -13,22 +13,22 @@ use crate::activation::Activation;
 use crate::build::{builds, check_sizes};
 use crate::chain::Chain;
 
-/// Blocks in which each layer sees the outputs of all layers before it (Huang et
-/// al., "Densely connected convolutional networks", 2017), with torchvision's
-/// parameter names.
+/// Blocks in which each layer takes the outputs of all previous layers (Huang
+/// et al., "Densely connected convolutional networks", 2017), with
+/// torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct DenseNet {
-    /// The first convolution, the blocks, and transitions between them.
+    /// The first convolution, and the blocks with transitions between them.
     pub features: Chain,
-    /// The classifier of the mean of all positions.
+    /// The classifier of the mean over all positions.
     pub classifier: Linear,
 }
 
-/// A 1×1 and a 3×3 convolution, each after normalisation and ReLU, whose output
-/// joins the input.
+/// A 1×1 and a 3×3 convolution, each after normalisation and ReLU. The output
+/// is concatenated to the input.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct DenseLayer {
@@ -49,7 +49,7 @@ pub struct DenseNetSettings {
     /// The channels of the 1×1 convolutions, as a multiple of the growth rate.
     #[set(default = 4)]
     bn_size: usize,
-    /// The probability with which an output of a layer is left out.
+    /// The probability of dropping an output value of a layer.
     #[set(default = 0.0)]
     drop_rate: f64,
     /// The number of classes.
@@ -59,10 +59,10 @@ pub struct DenseNetSettings {
 
 builds!(DenseNetSettings => DenseNet);
 
-/// The published networks.
+/// Published networks.
 impl DenseNet {
-    /// Settings of a network of blocks of so many layers, each of which adds
-    /// `growth_rate` channels.
+    /// Settings of a network with this number of layers in each block. Each
+    /// layer adds `growth_rate` channels.
     pub fn new(
         growth_rate: usize,
         block_config: &[usize],

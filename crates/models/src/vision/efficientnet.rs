@@ -13,9 +13,9 @@ use crate::build::{builds, check_layers, check_sizes, make_divisible};
 use crate::chain::Chain;
 use crate::stochastic_depth::StochasticDepth;
 
-/// Inverted residuals scaled in depth, width and resolution at once (Tan and Le,
-/// "EfficientNet", 2019, and "EfficientNetV2", 2021), with torchvision's parameter
-/// names.
+/// Inverted residuals that are scaled in depth, width and resolution together
+/// (Tan and Le, "EfficientNet", 2019, and "EfficientNetV2", 2021), with
+/// torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 #[derive(Clone, Debug, Parameters)]
@@ -23,7 +23,7 @@ use crate::stochastic_depth::StochasticDepth;
 pub struct EfficientNet {
     /// The first convolution, the stages, the last convolution.
     pub features: Chain,
-    /// Dropout and, as step 1, the dense layer.
+    /// Dropout and, as step 1, the linear layer.
     pub classifier: Chain,
 }
 
@@ -38,17 +38,18 @@ struct Block {
 /// The kind of the blocks of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EfficientNetBlock {
-    /// A 1×1 convolution to more channels, a depthwise one, squeeze-and-excitation,
-    /// a 1×1 convolution.
+    /// A 1×1 convolution to more channels, a depthwise convolution,
+    /// squeeze-and-excitation, and a 1×1 convolution.
     MBConv,
-    /// The first two fused to one whole convolution, without squeeze-and-excitation.
+    /// The first two are fused to a full convolution, and there is no
+    /// squeeze-and-excitation.
     FusedMBConv,
 }
 
 /// The settings of a stage: a row of the papers' tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EfficientNetStage {
-    /// The kind of its blocks.
+    /// The kind of the blocks.
     pub block: EfficientNetBlock,
     /// The factor of the channels within a block.
     pub expand_ratio: usize,
@@ -76,20 +77,21 @@ pub struct EfficientNetSettings {
     /// The factor of the number of blocks.
     #[set(default = 1.0)]
     depth_mult: f64,
-    /// The channels of the last convolution; four times those before it by default.
+    /// The channels of the last convolution; by default four times those of the
+    /// last stage.
     #[set]
     last_channel: Option<usize>,
-    /// The probability with which a value before the dense layer is left out.
+    /// The dropout probability before the linear layer.
     #[set(default = 0.2)]
     dropout: f64,
-    /// The probability with which the last block is left out; that of the first is
-    /// 0, and it grows linearly in between.
+    /// The probability of dropping the last block. It grows linearly from 0 for
+    /// the first block.
     #[set(default = 0.2)]
     stochastic_depth: f64,
     /// The number added to the variances of batch normalisation.
     #[set(default = 1e-5)]
     norm_eps: f64,
-    /// The share of a batch in the running statistics after it.
+    /// The weight of a new batch in the running statistics.
     #[set(default = 0.1)]
     norm_momentum: f64,
 }
@@ -103,7 +105,7 @@ fn stage(
     EfficientNetStage { block, expand_ratio, kernel, stride, channels, blocks }
 }
 
-/// B0 and its larger siblings: channels, blocks, dropout.
+/// The settings of B0 scaled in channels, blocks and dropout.
 fn b(width_mult: f64, depth_mult: f64, dropout: f64) -> EfficientNetSettings {
     let table = [
         [1, 3, 1, 16, 1],
@@ -119,14 +121,14 @@ fn b(width_mult: f64, depth_mult: f64, dropout: f64) -> EfficientNetSettings {
     settings.depth_mult(depth_mult).dropout(dropout)
 }
 
-/// A network of version 2: rows of fused blocks, then of others.
+/// A network of version 2, with fused and other blocks.
 fn v2(stem: usize, fused: &[[usize; 5]], others: &[[usize; 5]]) -> EfficientNetSettings {
     let fused = fused.iter().map(|&row| stage(EfficientNetBlock::FusedMBConv, row));
     let others = others.iter().map(|&row| stage(EfficientNetBlock::MBConv, row));
     EfficientNet::new(stem, fused.chain(others).collect()).last_channel(1280).norm_eps(1e-3)
 }
 
-/// The published networks.
+/// Published networks.
 impl EfficientNet {
     /// Settings of a network whose first convolution has `stem` channels.
     pub fn new(stem: usize, stages: Vec<EfficientNetStage>) -> EfficientNetSettings {

@@ -20,12 +20,13 @@ use crate::chain::Chain;
 pub struct MobileNetV2 {
     /// The first convolution, the blocks, the last convolution.
     pub features: Chain,
-    /// Dropout and, as step 1, the dense layer.
+    /// Dropout and, as step 1, the linear layer.
     pub classifier: Chain,
 }
 
-/// A 1×1 convolution to more channels, a depthwise 3×3 one, a 1×1 one to few
-/// channels without activation, and a way around them where the shape stays.
+/// A 1×1 convolution to more channels, a depthwise 3×3 convolution, a 1×1
+/// convolution to few channels without activation, and a residual connection if
+/// the shape stays the same.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct InvertedResidual {
@@ -34,7 +35,7 @@ struct InvertedResidual {
     residual: bool,
 }
 
-/// The settings of the blocks of one shape.
+/// The settings of several blocks with the same number of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvertedResiduals {
     /// t, the factor of the channels within a block.
@@ -60,7 +61,7 @@ pub struct MobileNetV2Settings {
     /// The channels of the last convolution.
     #[set(default = 1280)]
     last_channel: usize,
-    /// The probability with which a value before the dense layer is left out.
+    /// The dropout probability before the linear layer.
     #[set(default = 0.2)]
     dropout: f64,
 }
@@ -73,7 +74,7 @@ impl MobileNetV2 {
         MobileNetV2Settings::with_defaults(stages)
     }
 
-    /// The published network.
+    /// Published networks.
     pub fn mobilenet_v2() -> MobileNetV2Settings {
         let table = [
             [1, 16, 1, 1],

@@ -21,7 +21,7 @@ use crate::chain::Chain;
 pub struct MobileNetV3 {
     /// The first convolution, the blocks, the last convolution.
     pub features: Chain,
-    /// Two dense layers; step 3 is the last.
+    /// Two linear layers; step 3 is the last.
     pub classifier: Chain,
 }
 
@@ -40,7 +40,7 @@ pub struct MobileNetV3Block {
     pub kernel: usize,
     /// The channels within the block.
     pub expanded_channels: usize,
-    /// The channels after it.
+    /// The channels of the output.
     pub out_channels: usize,
     /// Whether it has squeeze-and-excitation.
     pub squeeze: bool,
@@ -61,17 +61,17 @@ pub struct MobileNetV3Settings {
     /// The factor of all channels.
     #[set(default = 1.0)]
     width_mult: f64,
-    /// The probability with which a value before the last layer is left out.
+    /// The dropout probability before the last layer.
     #[set(default = 0.2)]
     dropout: f64,
 }
 
 builds!(MobileNetV3Settings => MobileNetV3);
 
-/// The published networks.
+/// Published networks.
 impl MobileNetV3 {
-    /// Settings of a network of these blocks, with a dense layer of `last_channel`
-    /// values after them.
+    /// Settings of a network with these blocks, followed by a linear layer with
+    /// `last_channel` outputs.
     pub fn new(blocks: Vec<MobileNetV3Block>, last_channel: usize) -> MobileNetV3Settings {
         MobileNetV3Settings::with_defaults(blocks, last_channel)
     }

@@ -36,7 +36,7 @@ pub use vit::*;
 use dendra_autograd::Var;
 use dendra_tensor::{Ops, Result};
 
-/// The mean of each channel of `[N, C, H, W]`, as `[N, C]`.
+/// The mean of each channel of `[N, C, H, W]`, of shape `[N, C]`.
 fn global_average(x: &Var) -> Result<Var> {
     x.mean_axes(&[2, 3], false)
 }

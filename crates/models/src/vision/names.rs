@@ -7,13 +7,15 @@ use super::*;
 
 macro_rules! networks {
     ($($family:ident: $($name:ident)*;)*) => {
-        /// The names that [`get_model`] knows, as torchvision's `list_models`.
+        /// The names that [`get_model`] accepts, like torchvision's
+        /// `list_models`.
         pub fn list_models() -> &'static [&'static str] {
             &[$($(stringify!($name),)*)*]
         }
 
-        /// A network for the classification of images by its name in torchvision, such
-        /// as `"resnet50"`, without values: load them by [`load_state`](crate::load_state).
+        /// Makes a network for image classification by its name in torchvision,
+        /// such as `"resnet50"`, without values; load them with
+        /// [`load_state`](crate::load_state).
         ///
         /// ```
         /// let model = dendra_models::get_model("mobilenet_v2", 1000)?;
@@ -24,7 +26,7 @@ macro_rules! networks {
         ///
         /// # Errors
         ///
-        /// When there is no network of this name, and when `num_classes` is 0.
+        /// When there is no network with this name, or `num_classes` is 0.
         pub fn get_model(name: &str, num_classes: usize) -> Result<Box<dyn Module + Send + Sync>> {
             Ok(match name {
                 $($(stringify!($name) => {

@@ -12,8 +12,8 @@ use crate::activation::Activation;
 use crate::build::{builds, check_layers, check_sizes, make_divisible, normal};
 use crate::chain::Chain;
 
-/// Residual bottlenecks whose widths follow a line that is rounded (Radosavovic et
-/// al., "Designing network design spaces", 2020), with torchvision's parameter
+/// Residual bottlenecks with quantised linear widths (Radosavovic et al.,
+/// "Designing network design spaces", 2020), with torchvision's parameter
 /// names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
@@ -24,7 +24,7 @@ pub struct RegNet {
     pub stem: Chain,
     /// The stages, `block1` and so on.
     pub trunk_output: Chain,
-    /// The classifier of the mean of all positions.
+    /// The classifier of the mean over all positions.
     pub fc: Linear,
 }
 
@@ -43,8 +43,8 @@ pub struct RegNetSettings {
     w_a: f64,
     w_m: f64,
     group_width: usize,
-    /// The width of squeeze-and-excitation in RegNetY, relative to that of the
-    /// input of a block.
+    /// The width of squeeze-and-excitation in RegNetY, relative to the input of
+    /// a block.
     #[set]
     se_ratio: Option<f64>,
     /// The channels of the first convolution.
@@ -57,13 +57,13 @@ pub struct RegNetSettings {
 
 builds!(RegNetSettings => RegNet);
 
-/// A published network of the kind Y.
+/// A published RegNetY.
 fn y(depth: usize, w_0: usize, w_a: f64, w_m: f64, group_width: usize) -> RegNetSettings {
     RegNet::new(depth, w_0, w_a, w_m, group_width).se_ratio(0.25)
 }
 
-/// The published networks. Each name says how many multiplications an image of
-/// 224×224 takes: 400 million, 800 million, 1.6 billion and so on.
+/// Published networks. The name states the number of multiplications for an
+/// image of 224×224: 400 million, 800 million, 1.6 billion and so on.
 impl RegNet {
     /// Settings of a network of `depth` blocks. The width of block i is `w_0 + w_a·i`,
     /// rounded to `w_0` times a power of `w_m`; a group has `group_width` channels.
@@ -147,7 +147,7 @@ impl RegNet {
     }
 }
 
-/// The multiple of which widths are.
+/// The widths are multiples of this number.
 const QUANTUM: f64 = 8.0;
 
 impl RegNetSettings {

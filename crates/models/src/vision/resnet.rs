@@ -10,9 +10,10 @@ use super::global_average;
 use crate::build::{builds, check_sizes};
 use crate::chain::Chain;
 
-/// A residual network: blocks that add something to their input (He et al., "Deep
-/// residual learning for image recognition", 2015), with torchvision's parameter
-/// names. As there, the 3×3 convolution of a bottleneck has the stride.
+/// A residual network: blocks add their outputs to their inputs (He et al.,
+/// "Deep residual learning for image recognition", 2015). The parameter names
+/// are torchvision's. As there, the 3×3 convolution of a bottleneck has the
+/// stride.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 ///
@@ -33,23 +34,23 @@ pub struct ResNet {
     pub bn1: BatchNorm2d,
     #[parameters(skip)]
     maxpool: MaxPool2d,
-    /// The blocks on a quarter of the image's height and width.
+    /// The blocks at a quarter of the image's height and width.
     pub layer1: Vec<ResidualBlock>,
-    /// The blocks on an eighth.
+    /// The blocks at an eighth.
     pub layer2: Vec<ResidualBlock>,
-    /// The blocks on a sixteenth.
+    /// The blocks at a sixteenth.
     pub layer3: Vec<ResidualBlock>,
-    /// The blocks on a thirty-second.
+    /// The blocks at a thirty-second.
     pub layer4: Vec<ResidualBlock>,
-    /// The classifier of the mean of all positions.
+    /// The classifier of the mean over all positions.
     pub fc: Linear,
 }
 
-/// Two convolutions, or three with the bottleneck, and a way around them.
+/// Two convolutions, or three with a bottleneck, and a residual connection.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct ResidualBlock {
-    /// 3×3, or 1×1 of a bottleneck.
+    /// 3×3, or 1×1 in a bottleneck.
     pub conv1: Conv2d,
     /// The normalisation of `conv1`.
     pub bn1: BatchNorm2d,
@@ -57,11 +58,11 @@ pub struct ResidualBlock {
     pub conv2: Conv2d,
     /// The normalisation of `conv2`.
     pub bn2: BatchNorm2d,
-    /// 1×1, of a bottleneck.
+    /// 1×1, in a bottleneck.
     pub conv3: Option<Conv2d>,
     /// The normalisation of `conv3`.
     pub bn3: Option<BatchNorm2d>,
-    /// The way around where channels or size change.
+    /// The residual connection, if the channels or the size change.
     pub downsample: Option<Chain>,
 }
 
@@ -102,21 +103,22 @@ pub struct ResNetSettings {
     /// The width of each group, for 64 planes.
     #[set(default = 64)]
     width_per_group: usize,
-    /// Which of the last three layers keep the size of the image and are dilated
-    /// instead, as for segmentation.
+    /// Which of the last three layers keep the size of the image and use
+    /// dilation instead, as for segmentation.
     #[set(default = [false; 3])]
     replace_stride_with_dilation: [bool; 3],
-    /// Whether the last normalisation of each block starts as 0, so that each block
-    /// starts by passing its input through.
+    /// Whether the weight of the last normalisation of each block is
+    /// initialised with 0, so that each block initially returns its input.
     #[set(default = false)]
     zero_init_residual: bool,
 }
 
 builds!(ResNetSettings => ResNet);
 
-/// The published networks.
+/// Published networks.
 impl ResNet {
-    /// Settings of a network of these blocks, so many in each layer.
+    /// Settings of a network with blocks of this kind, and their number in each
+    /// layer.
     pub fn new(block: ResNetBlock, layers: [usize; 4]) -> ResNetSettings {
         ResNetSettings::with_defaults(block, layers)
     }
@@ -185,7 +187,7 @@ impl ResNetSettings {
             ],
         )?;
         if self.block == ResNetBlock::Basic && (self.groups, self.width_per_group) != (1, 64) {
-            let message = "groups and width_per_group are settings of bottlenecks alone";
+            let message = "groups and width_per_group are supported only for bottlenecks";
             return Err(Error::argument("ResNet", message));
         }
         let stem = ConvNorm::new(3, self.planes, 7).stride(2);
@@ -287,8 +289,8 @@ impl Module for ResidualBlock {
 }
 
 impl ResNet {
-    /// What the four layers make of an image, `[N, C, H/4, W/4]` to `[N, 8·C, H/32,
-    /// W/32]`, as detection and segmentation use it.
+    /// The features after the four layers, `[N, C, H/4, W/4]` to
+    /// `[N, 8·C, H/32, W/32]`, for detection and segmentation.
     ///
     /// # Errors
     ///

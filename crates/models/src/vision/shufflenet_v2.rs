@@ -10,8 +10,8 @@ use super::global_average;
 use crate::build::{builds, check_sizes};
 use crate::chain::Chain;
 
-/// Blocks that change half of the channels and shuffle both halves (Ma et al.,
-/// "ShuffleNet V2", 2018), with torchvision's parameter names.
+/// Blocks that transform half of the channels and shuffle both halves (Ma et
+/// al., "ShuffleNet V2", 2018), with torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 #[derive(Clone, Debug, Parameters)]
@@ -19,22 +19,22 @@ use crate::chain::Chain;
 pub struct ShuffleNetV2 {
     /// The first convolution.
     pub conv1: Chain,
-    /// The blocks on an eighth of the image's height and width.
+    /// The blocks at an eighth of the image's height and width.
     pub stage2: Chain,
-    /// The blocks on a sixteenth.
+    /// The blocks at a sixteenth.
     pub stage3: Chain,
-    /// The blocks on a thirty-second.
+    /// The blocks at a thirty-second.
     pub stage4: Chain,
     /// The last convolution.
     pub conv5: Chain,
-    /// The classifier of the mean of all positions.
+    /// The classifier of the mean over all positions.
     pub fc: Linear,
 }
 
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct InvertedResidual {
-    /// The way of the first half; empty where it passes unchanged.
+    /// The branch of the first half; empty if it is unchanged.
     branch1: Chain,
     branch2: Chain,
 }
@@ -51,10 +51,11 @@ pub struct ShuffleNetV2Settings {
 
 builds!(ShuffleNetV2Settings => ShuffleNetV2);
 
-/// The published networks.
+/// Published networks.
 impl ShuffleNetV2 {
-    /// Settings of a network of three stages of so many blocks. The channels are
-    /// those of the first convolution, the stages, and the last convolution.
+    /// Settings of a network with this number of blocks in each of three
+    /// stages. The channels are those of the first convolution, the stages, and
+    /// the last convolution.
     pub fn new(
         stages_repeats: [usize; 3],
         stages_out_channels: [usize; 5],

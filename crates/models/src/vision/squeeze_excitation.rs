@@ -1,4 +1,4 @@
-//! Channels weighted by what the whole image shows.
+//! Squeeze-and-excitation.
 
 use dendra_autograd::Var;
 use dendra_nn::{Conv2d, Init, Module, Parameters, Source};
@@ -7,15 +7,15 @@ use dendra_tensor::{Ops, Result};
 use crate::activation::Activation;
 use crate::build::he_fan_out;
 
-/// Multiplies each channel of `[N, C, H, W]` by a number in 0 ..= 1 that depends
-/// on the means of all channels: σ(fc2(δ(fc1(means)))) (Hu et al.,
+/// Multiplies each channel of `[N, C, H, W]` by a number in 0 ..= 1 that
+/// depends on the means of all channels: σ(fc2(δ(fc1(means)))) (Hu et al.,
 /// "Squeeze-and-excitation networks", 2018, figure 1).
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct SqueezeExcitation {
-    /// From all channels to few.
+    /// From all channels to fewer channels.
     pub fc1: Conv2d,
-    /// Back to all.
+    /// Back to all channels.
     pub fc2: Conv2d,
     #[parameters(skip)]
     activation: Activation,
@@ -23,7 +23,7 @@ pub struct SqueezeExcitation {
     scale: Scale,
 }
 
-/// The function between the last layer and the channels.
+/// The function σ, applied to the output of `fc2`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scale {
     Sigmoid,

@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::build::{builds, check_sizes, normal};
 use crate::chain::Chain;
 
-/// Fire modules, which squeeze the channels before they expand them (Iandola et
+/// Fire modules, which reduce the channels before they expand them (Iandola et
 /// al., "SqueezeNet", 2016), with torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
@@ -23,8 +23,8 @@ pub struct SqueezeNet {
     pub classifier: Chain,
 }
 
-/// A 1×1 convolution to few channels; one with 1×1 and one with 3×3 kernels back
-/// to many, side by side.
+/// A 1×1 convolution to few channels, followed by 1×1 and 3×3 convolutions to
+/// many channels, whose outputs are concatenated.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Fire {
@@ -47,16 +47,16 @@ pub struct SqueezeNetSettings {
     /// The number of classes.
     #[set(default = 1000)]
     num_classes: usize,
-    /// The probability with which a value before the last convolution is left out.
+    /// The dropout probability before the last convolution.
     #[set(default = 0.5)]
     dropout: f64,
 }
 
 builds!(SqueezeNetSettings => SqueezeNet);
 
-/// The published networks.
+/// Published networks.
 impl SqueezeNet {
-    /// Version 1.0, that of the paper.
+    /// Version 1.0, which is that of the paper.
     pub fn squeezenet1_0() -> SqueezeNetSettings {
         SqueezeNetSettings::with_defaults(Version::V1_0)
     }
@@ -70,9 +70,9 @@ impl SqueezeNet {
 impl SqueezeNetSettings {
     fn assemble(&self, source: &mut Source<'_>) -> Result<SqueezeNet> {
         check_sizes("SqueezeNet", &[("num_classes", self.num_classes)])?;
-        // The first convolution; then the channels within each fire module, and 0
-        // for pooling. Each module expands to 2 × 4 times as many; those of 1.0 and
-        // 1.1 differ in where pooling stands.
+        // The channels of the first convolution, then those within each fire
+        // module, and 0 for pooling. Each module expands to 2 × 4 times as many
+        // channels. Versions 1.0 and 1.1 differ in the positions of pooling.
         let (channels, kernel, modules): (_, _, &[usize]) = match self.version {
             Version::V1_0 => (96, 7, &[0, 16, 16, 32, 0, 32, 48, 48, 64, 0, 64]),
             Version::V1_1 => (64, 3, &[0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64]),

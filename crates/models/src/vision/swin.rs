@@ -1,4 +1,4 @@
-//! Swin Transformer and its second version.
+//! Swin Transformer, versions 1 and 2.
 
 use dendra_autograd::{Param, Var};
 use dendra_derive::Setters;
@@ -11,22 +11,22 @@ use crate::build::{builds, check_sizes, truncated_normal};
 use crate::chain::Chain;
 use crate::stochastic_depth::StochasticDepth;
 
-/// Attention within windows that shift from block to block (Liu et al., "Swin
-/// Transformer", 2021, and "Swin Transformer V2", 2022), with torchvision's
-/// parameter names.
+/// Attention within windows that are shifted from block to block (Liu et al.,
+/// "Swin Transformer", 2021, and "Swin Transformer V2", 2022), with
+/// torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
-/// Torchvision's buffers `relative_position_index` and `relative_coords_table`
-/// follow from the settings and are no part of the state;
-/// [`load_state`](crate::load_state) leaves them out.
+/// torchvision's buffers `relative_position_index` and `relative_coords_table`
+/// follow from the settings and are not part of the state;
+/// [`load_state`](crate::load_state) skips them.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct SwinTransformer {
-    /// The patches; the stages, and half of the size between them.
+    /// The patch embedding, then the stages with downsampling between them.
     pub features: Chain,
-    /// The last normalisation.
+    /// The final normalisation.
     pub norm: LayerNorm,
-    /// The classifier of the mean of all positions.
+    /// The classifier of the mean over all positions.
     pub head: Linear,
 }
 
@@ -52,7 +52,7 @@ struct WindowAttention {
     logit_scale: Option<Param>,
     qkv: Linear,
     proj: Linear,
-    /// Version 2: from relative positions to biases.
+    /// Version 2: the network that computes biases from relative positions.
     cpb_mlp: Option<Chain>,
     #[parameters(skip)]
     window: usize,
@@ -62,7 +62,8 @@ struct WindowAttention {
     num_heads: usize,
 }
 
-/// Four neighbours joined to one position of twice the channels.
+/// Concatenates four neighbours to one position and reduces them to twice the
+/// channels.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct PatchMerging {
@@ -72,7 +73,7 @@ struct PatchMerging {
     norm_last: bool,
 }
 
-/// Axes in another order.
+/// Permutes the axes.
 #[derive(Clone, Copy, Debug, Parameters)]
 #[parameters(crate = dendra_nn, skip)]
 struct ChannelsLast;
@@ -83,8 +84,8 @@ pub struct SwinTransformerSettings {
     embed_dim: usize,
     depths: Vec<usize>,
     num_heads: Vec<usize>,
-    /// Whether it is of the second version: cosine attention, normalisation after
-    /// each part, biases computed from relative positions.
+    /// Whether to use version 2: cosine attention, normalisation after each
+    /// part, and biases computed from relative positions.
     #[set(default = false)]
     v2: bool,
     /// The height and width of a window.
@@ -96,21 +97,22 @@ pub struct SwinTransformerSettings {
     /// The number of classes.
     #[set(default = 1000)]
     num_classes: usize,
-    /// The probability with which the last block is left out; that of the first is
-    /// 0, and it grows linearly in between.
+    /// The probability of dropping the last block. It grows linearly from 0 for
+    /// the first block.
     #[set(default = 0.1)]
     stochastic_depth: f64,
-    /// The probability with which a value within a block is left out.
+    /// The dropout probability within a block.
     #[set(default = 0.0)]
     dropout: f64,
 }
 
 builds!(SwinTransformerSettings => SwinTransformer);
 
-/// The published networks.
+/// Published networks.
 impl SwinTransformer {
-    /// Settings of a network of stages with these numbers of blocks and heads. The
-    /// first has `embed_dim` channels, each other twice those of the one before.
+    /// Settings of a network with these numbers of blocks and heads for each
+    /// stage. The first stage has `embed_dim` channels, each later one twice
+    /// those of the previous one.
     pub fn new<const N: usize>(
         embed_dim: usize,
         depths: [usize; N],
@@ -152,7 +154,7 @@ impl SwinTransformer {
 
 const NONE: Fans = Fans { fan_in: 1, fan_out: 1 };
 
-/// A dense layer with the initialisation of all of them.
+/// A linear layer with the initialisation of Swin.
 fn dense(input: usize, output: usize) -> dendra_nn::LinearSettings {
     Linear::new(input, output).weight_init(truncated_normal(0.02)).bias_init(Init::Zeros)
 }
@@ -265,7 +267,7 @@ impl SwinTransformerSettings {
     }
 }
 
-/// The block of the second version, which normalises what is added.
+/// The block of version 2, which normalises the outputs of its parts.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct BlockV2 {
@@ -295,7 +297,7 @@ impl Module for ChannelsLast {
     }
 }
 
-/// Height and width of `[N, H, W, C]`.
+/// The height and width of `[N, H, W, C]`.
 fn size(x: &Var) -> Result<[usize; 2]> {
     match x.shape()[..] {
         [_, height, width, _] => Ok([height, width]),
@@ -306,19 +308,19 @@ fn size(x: &Var) -> Result<[usize; 2]> {
     }
 }
 
-/// Zeros below and to the right of `[N, H, W, C]`.
+/// Pads `[N, H, W, C]` with zeros at the bottom and on the right.
 fn padded(x: &Var, [down, right]: [usize; 2]) -> Result<Var> {
     if (down, right) == (0, 0) {
         return Ok(x.clone());
     }
-    // From the last axis on.
+    // Starting with the last axis.
     let padding = [[0, 0], [0, right as isize], [0, down as isize]];
     x.pad(&padding, PadMode::Constant(0.0))
 }
 
 impl Module for PatchMerging {
     fn forward(&self, x: &Var) -> Result<Var> {
-        let x = padded(x, size(x)?.map(|extent| extent % 2))?;
+        let x = padded(x, size(x)?.map(|length| length % 2))?;
         let every_second = |row, column| x.slice(1, row, None, 2)?.slice(2, column, None, 2);
         let [a, b] = [every_second(0, 0)?, every_second(1, 0)?];
         let [c, d] = [every_second(0, 1)?, every_second(1, 1)?];
@@ -338,7 +340,7 @@ impl WindowAttention {
             (Some(table), _) => table.on(x),
             (_, Some(mlp)) => {
                 let table = Var::new(relative_coordinates(window));
-                // Beside x, so that the parameters join its tape.
+                // Recorded with x, so that the parameters join its tape.
                 let table = match x.tape() {
                     Some(tape) => tape.input(table.into_value()),
                     None => table,
@@ -361,25 +363,25 @@ impl WindowAttention {
     }
 }
 
-/// The relative positions of two places in a window on a logarithmic scale, `[(2·window
-/// − 1)², 2]`.
+/// The relative positions of two positions in a window on a logarithmic scale,
+/// `[(2·window − 1)², 2]`.
 fn relative_coordinates(window: usize) -> Tensor {
     let side = 2 * window - 1;
     Tensor::from_fn([side * side, 2], |index| {
-        let place = index / 2;
-        let along = if index % 2 == 0 { place / side } else { place % side };
+        let position = index / 2;
+        let along = if index % 2 == 0 { position / side } else { position % side };
         let distance = along as f32 - (window - 1) as f32;
         let scaled = distance / (window - 1).max(1) as f32 * 8.0;
         scaled.signum() * (scaled.abs() + 1.0).log2() / 3.0 * f32::from(scaled != 0.0)
     })
 }
 
-/// −100 where two positions of a window were not neighbours before the shift, `[1,
-/// windows, 1, P, P]`.
+/// −100 for positions of a window that were not neighbours before the shift,
+/// `[1, windows, 1, P, P]`.
 fn mask([height, width]: [usize; 2], window: usize, shift: [usize; 2]) -> Tensor {
-    let region = |place: usize, extent: usize, shift: usize| match place {
-        _ if place < extent - window => 0,
-        _ if place < extent - shift => 1,
+    let region = |position: usize, size: usize, shift: usize| match position {
+        _ if position < size - window => 0,
+        _ if position < size - shift => 1,
         _ => 2,
     };
     let (across, positions) = (width / window, window * window);
@@ -400,11 +402,11 @@ impl Module for WindowAttention {
         let (window, heads) = (self.window, self.num_heads);
         let [height, width] = size(input)?;
         let (samples, channels) = (input.shape()[0], input.shape()[3]);
-        let to_multiple = |extent: usize| (window - extent % window) % window;
+        let to_multiple = |length: usize| (window - length % window) % window;
         let mut x = padded(input, [to_multiple(height), to_multiple(width)])?;
         let full = size(&x)?;
-        // One window needs no shift.
-        let shift = full.map(|extent| match self.shifted && extent > window {
+        // A single window needs no shift.
+        let shift = full.map(|length| match self.shifted && length > window {
             true => window / 2,
             false => 0,
         });
@@ -413,7 +415,7 @@ impl Module for WindowAttention {
             if shift[1] > 0 { x.roll(sign * shift[1] as isize, 2) } else { Ok(x) }
         };
         x = rolled(&x, -1)?;
-        let [down, across] = full.map(|extent| extent / window);
+        let [down, across] = full.map(|length| length / window);
         let (windows, positions) = (down * across, window * window);
         let x = x
             .reshape([samples, down, window, across, window, channels])?
@@ -460,7 +462,7 @@ impl Module for WindowAttention {
 }
 
 impl WindowAttention {
-    /// The bias of the projection, with 0 for the keys, as version 2 has it.
+    /// The bias of the projection, which is 0 for the keys in version 2.
     fn bias_without_keys(&self, x: &Var) -> Result<Option<Var>> {
         let Some(bias) = &self.qkv.bias else { return Ok(None) };
         let third = bias.value().len() / 3;

@@ -10,10 +10,10 @@ use crate::activation::Activation;
 use crate::build::{builds, check_sizes};
 use crate::chain::Chain;
 
-/// A network that labels each pixel: down to a sixteenth of the size and up again,
-/// with a bridge at each size (Ronneberger et al., "U-Net", 2015). Convolutions are
-/// padded and normalised, as in most of its implementations; the parameter names
-/// are those of `milesial/Pytorch-UNet`.
+/// A network that labels each pixel. It reduces the image to a sixteenth of the
+/// size and enlarges it again, with skip connections at each size (Ronneberger
+/// et al., "U-Net", 2015). Convolutions are padded and normalised, as in most
+/// implementations; the parameter names are those of `milesial/Pytorch-UNet`.
 ///
 /// The input has the shape `[N, in_channels, H, W]` with H and W of at least 16, the
 /// output `[N, num_classes, H, W]`.
@@ -46,7 +46,8 @@ struct Down {
     maxpool_conv: Chain,
 }
 
-/// Twice the size, joined with what came down, and two convolutions.
+/// Enlarges to twice the size, concatenates the skip connection, and applies
+/// two convolutions.
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 struct Up {
@@ -65,10 +66,11 @@ struct Out {
 pub struct UNetSettings {
     in_channels: usize,
     num_classes: usize,
-    /// The channels at the full size; each size below has twice as many.
+    /// The channels at the full size. Each smaller size has twice as many.
     #[set(default = 64)]
     channels: usize,
-    /// Whether images grow by interpolation instead of transposed convolutions.
+    /// Whether images are enlarged by interpolation instead of transposed
+    /// convolutions.
     #[set(default = false)]
     bilinear: bool,
 }
@@ -76,7 +78,8 @@ pub struct UNetSettings {
 builds!(UNetSettings => UNet);
 
 impl UNet {
-    /// Settings of a network from images of so many channels to so many classes.
+    /// Settings of a network from images with these channels to this number of
+    /// classes.
     pub fn new(in_channels: usize, num_classes: usize) -> UNetSettings {
         UNetSettings::with_defaults(in_channels, num_classes)
     }
@@ -90,7 +93,8 @@ impl UNetSettings {
             &[("in_channels", in_channels), ("num_classes", num_classes), ("channels", channels)],
         )?;
         let width = |level: usize| channels << level;
-        // Interpolation keeps the channels, so the lowest level has half as many.
+        // Interpolation keeps the channels, so the smallest size has half as
+        // many.
         let factor = if bilinear { 2 } else { 1 };
         let inc = DoubleConv::new([in_channels, width(0), width(0)], source)?;
         let mut down = |level: usize, output| {
@@ -142,7 +146,7 @@ impl Up {
                 below.interpolate(&twice.align_corners(true))?
             }
         };
-        // An odd extent lost its last row on the way down.
+        // Pooling drops the last row or column of an odd size.
         let missing = |axis: usize| bridge.shape()[axis] as isize - below.shape()[axis] as isize;
         let around = |missing: isize| [missing / 2, missing - missing / 2];
         let padding = [around(missing(3)), around(missing(2))];

@@ -12,9 +12,9 @@ use crate::activation::Activation;
 use crate::build::{builds, check_sizes, he_fan_out, normal};
 use crate::chain::Chain;
 
-/// Stacks of 3×3 convolutions with pooling in between, and three dense layers
-/// (Simonyan and Zisserman, "Very deep convolutional networks for large-scale
-/// image recognition", 2014), with torchvision's parameter names.
+/// Stacks of 3×3 convolutions with pooling between them, and three linear
+/// layers (Simonyan and Zisserman, "Very deep convolutional networks for
+/// large-scale image recognition", 2014), with torchvision's parameter names.
 ///
 /// The input has the shape `[N, 3, H, W]`, the output `[N, num_classes]`.
 #[derive(Clone, Debug, Parameters)]
@@ -24,7 +24,7 @@ pub struct VGG {
     pub features: Chain,
     #[parameters(skip)]
     avgpool: AdaptiveAvgPool2d,
-    /// The dense layers; step 6 is the last.
+    /// The linear layers; step 6 is the last.
     pub classifier: Chain,
 }
 
@@ -35,22 +35,22 @@ pub struct VGGSettings {
     /// The number of classes.
     #[set(default = 1000)]
     num_classes: usize,
-    /// Whether each convolution is normalised over the batch.
+    /// Whether each convolution is followed by batch normalisation.
     #[set(default = false)]
     batch_norm: bool,
-    /// The width of the dense layers.
+    /// The width of the linear layers.
     #[set(default = 4096)]
     hidden: usize,
-    /// The probability with which a value of the dense layers is left out.
+    /// The dropout probability between the linear layers.
     #[set(default = 0.5)]
     dropout: f64,
 }
 
 builds!(VGGSettings => VGG);
 
-/// The published networks.
+/// Published networks.
 impl VGG {
-    /// Settings of a network of stages, each of which is a list of the channels of
+    /// Settings of a network of stages. Each stage is a list of the channels of
     /// its convolutions and ends with pooling.
     pub fn new(stages: &[&[usize]]) -> VGGSettings {
         VGGSettings::with_defaults(stages.iter().map(|stage| stage.to_vec()).collect())
@@ -97,7 +97,7 @@ impl VGG {
     }
 }
 
-/// The height and width of what the classifier sees.
+/// The height and width of the input of the classifier.
 const POOLED: usize = 7;
 
 impl VGGSettings {

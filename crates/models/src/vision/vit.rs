@@ -19,27 +19,27 @@ use crate::chain::Chain;
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct VisionTransformer {
-    /// What stands before the patches, `[1, 1, hidden_dim]`.
+    /// The class token, which precedes the patches, `[1, 1, hidden_dim]`.
     pub class_token: Param,
-    /// From patches to vectors.
+    /// The convolution from patches to vectors.
     pub conv_proj: Conv2d,
     /// The blocks.
     pub encoder: VitEncoder,
-    /// The classifier, step `head`.
+    /// The classifier, as step `head`.
     pub heads: Chain,
     #[parameters(skip)]
     image_size: usize,
 }
 
-/// The positions and the blocks of a [`VisionTransformer`].
+/// The position embedding and the blocks of a [`VisionTransformer`].
 #[derive(Clone, Debug, Parameters)]
 #[parameters(crate = dendra_nn)]
 pub struct VitEncoder {
-    /// The vectors of the positions, `[1, patches + 1, hidden_dim]`.
+    /// The position embedding, `[1, patches + 1, hidden_dim]`.
     pub pos_embedding: Param,
     /// The blocks, `encoder_layer_0` and so on.
     pub layers: Chain,
-    /// The last normalisation.
+    /// The final normalisation.
     pub ln: LayerNorm,
     #[parameters(skip)]
     dropout: Dropout,
@@ -70,24 +70,24 @@ pub struct VisionTransformerSettings {
     /// The number of classes.
     #[set(default = 1000)]
     num_classes: usize,
-    /// The width of a dense layer before the last, with tanh; there is none by
+    /// The width of a linear layer before the last, with tanh; there is none by
     /// default.
     #[set]
     representation_size: Option<usize>,
-    /// The probability with which a value is left out.
+    /// The dropout probability.
     #[set(default = 0.0)]
     dropout: f64,
-    /// The probability with which an attention weight is left out.
+    /// The dropout probability of attention weights.
     #[set(default = 0.0)]
     attention_dropout: f64,
 }
 
 builds!(VisionTransformerSettings => VisionTransformer);
 
-/// The published networks.
+/// Published networks.
 impl VisionTransformer {
-    /// Settings of a network of this size of patches, number of blocks and heads,
-    /// width, and width within the blocks.
+    /// Settings of a network with this patch size, number of blocks, number of
+    /// heads, width, and width of the feed-forward network.
     pub fn new(
         patch_size: usize,
         num_layers: usize,
@@ -146,7 +146,7 @@ impl VisionTransformerSettings {
         check_layers("VisionTransformer", "num_layers", self.num_layers)?;
         if !image_size.is_multiple_of(patch_size) {
             let message =
-                format!("image_size {image_size} is no multiple of patch_size {patch_size}");
+                format!("image_size {image_size} is not a multiple of patch_size {patch_size}");
             return Err(Error::argument("VisionTransformer", message));
         }
         let none = Fans { fan_in: 1, fan_out: 1 };

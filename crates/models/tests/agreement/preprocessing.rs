@@ -70,11 +70,11 @@ fn wrong_pictures_and_sounds_are_told() {
         settings.apply(&Tensor::zeros(shape)).unwrap_err().to_string()
     };
     let some = || ImagePreprocessing::new(4).resize_size(8);
-    assert!(error(some(), &[1, 5, 5]).contains("expected a picture [3, H, W], got [1, 5, 5]"));
+    assert!(error(some(), &[1, 5, 5]).contains("expected an image [3, H, W], got [1, 5, 5]"));
     assert!(error(some(), &[3, 0, 5]).contains("0×5"));
     // A narrow picture would become huge.
     assert!(error(some().resize_size(1 << 20), &[3, 1, 4000]).contains("cannot resize"));
-    assert!(error(ImagePreprocessing::new(9).resize_size(8), &[3, 5, 5]).contains("crop_size 9"));
+    assert!(error(ImagePreprocessing::new(9).resize_size(8), &[3, 5, 5]).contains("got 9"));
     assert!(error(some().std([0.0; 3]), &[3, 5, 5]).contains("deviations"));
     assert!(LogMel::new(80).apply(&[]).is_err());
     assert!(LogMel::new(80).apply(&[f32::NAN]).is_err());

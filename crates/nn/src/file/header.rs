@@ -108,10 +108,10 @@ impl Header {
         }
         let mut checksum = Checksum::new();
         if let Some(digits) = header.metadata.get(checksum::KEY) {
-            if let Some(place) = checksum::digits_in(&json, digits)
+            if let Some(range) = checksum::digits_in(&json, digits)
                 && digits.len() == checksum::BLANK.len()
             {
-                json[place].copy_from_slice(checksum::BLANK.as_bytes());
+                json[range].copy_from_slice(checksum::BLANK.as_bytes());
             }
             checksum.update(&json);
         }
@@ -124,8 +124,8 @@ impl Header {
     fn check(&self) -> Result<u64, String> {
         for (name, info) in &self.tensors {
             // The product of the other axes can overflow even if one axis has length 0.
-            let extents = info.shape.iter().copied().filter(|&extent| extent != 0);
-            let elements = extents.collect::<Shape>().checked_elements();
+            let sizes = info.shape.iter().copied().filter(|&size| size != 0);
+            let elements = sizes.collect::<Shape>().checked_elements();
             if elements.is_none_or(|elements| elements > isize::MAX as usize / 8) {
                 return Err(format!("tensor {name:?}: shape {:?} is too large", info.shape));
             }

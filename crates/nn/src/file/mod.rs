@@ -163,13 +163,13 @@ impl StateFile {
         })
     }
 
-    /// As [`read`](Self::read), of the bytes of a file: of a model that is part
+    /// Like [`read`](Self::read), of the bytes of a file: of a model that is part
     /// of a program by [`include_bytes`], or that came over a network. Errors
     /// name `path`.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// Like [`read`](Self::read).
     pub fn from_bytes(bytes: &[u8], path: impl AsRef<Path>) -> Result<Self> {
         let mut rest = bytes;
         let header = Header::read(&mut rest, bytes.len() as u64, path.as_ref())?;

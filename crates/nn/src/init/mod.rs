@@ -37,7 +37,7 @@ impl Fans {
             [n] => Self { fan_in: n, fan_out: n },
             [outputs, inputs, ref kernel @ ..] => {
                 let taps =
-                    kernel.iter().fold(1, |taps: usize, &extent| taps.saturating_mul(extent));
+                    kernel.iter().fold(1, |taps: usize, &length| taps.saturating_mul(length));
                 Self { fan_in: inputs.saturating_mul(taps), fan_out: outputs.saturating_mul(taps) }
             }
         }

@@ -101,7 +101,7 @@ pub(super) fn dirac<T: Float>(shape: Shape, groups: usize) -> Tensor<T> {
     let inputs = shape.get(1).copied().unwrap_or(1);
     let kernel = shape.get(2..).unwrap_or(&[]);
     let taps: usize = kernel.iter().product();
-    let middle = kernel.iter().fold(0, |index, &extent| index * extent + extent / 2);
+    let middle = kernel.iter().fold(0, |index, &size| index * size + size / 2);
     let in_group = (outputs / groups.max(1)).max(1);
     Tensor::from_fn(shape.clone(), |i| {
         let (output, input, tap) = (i / taps / inputs, i / taps % inputs, i % taps);

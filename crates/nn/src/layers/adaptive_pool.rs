@@ -1,4 +1,4 @@
-//! Pooling to a given size, and over everything.
+//! Adaptive pooling to a given size, and global pooling.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use dendra_tensor::ops::max_unpool::adaptive_max_pool_with_indices;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, check_sample, output_of};
+use super::image::{Sizes, check_sample, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Both poolings to a given size.
+/// Defines the two poolings to a given size.
 macro_rules! adaptive {
     ($(
         $(#[doc = $doc:literal])*
@@ -34,12 +34,13 @@ macro_rules! adaptive {
         #[parameters(skip)]
         #[serde(deny_unknown_fields)]
         pub struct $name<const D: usize> {
-            output_size: Extents<D>,
+            output_size: Sizes<D>,
         }
 
         impl<const D: usize> $name<D> {
-            /// Pooling to this size, a number or one for each axis.
-            pub fn new(output_size: impl Into<Extents<D>>) -> Self {
+            /// A layer with outputs of this size, a number or one for each
+            /// axis.
+            pub fn new(output_size: impl Into<Sizes<D>>) -> Self {
                 Self { output_size: output_size.into() }
             }
         }
@@ -47,7 +48,7 @@ macro_rules! adaptive {
         own_settings!($name<D> { const D: usize }: |this, input| {
             let kind = format!("{}{D}d", stringify!($name));
             let rule = |x: &_| lifted::adaptive_pool_shape(x, this.output_size.0);
-            output_of(&kind, input, Extents([0; D]), rule)
+            output_of(&kind, input, Sizes([0; D]), rule)
         });
 
         impl<T: Float, const D: usize> Module<T> for $name<D> {
@@ -68,7 +69,7 @@ macro_rules! adaptive {
 impl<const D: usize> AdaptiveMaxPool<D> {
     /// Like [`Module::forward`], and also returns the positions of the values:
     /// row-major indices over the axes after the channels (PyTorch's
-    /// `return_indices=True`). Of equal values it is the first.
+    /// `return_indices=True`). Among equal values the first counts.
     ///
     /// # Errors
     ///
@@ -80,14 +81,14 @@ impl<const D: usize> AdaptiveMaxPool<D> {
 }
 
 adaptive! {
-    /// The mean of each window, of which there are as many as are asked for:
-    /// along an axis of extent n, window i of m reaches from ⌊i·n / m⌋ up to
-    /// ⌈(i + 1)·n / m⌉.
+    /// The mean of each window, with `output_size` windows along each axis. On
+    /// an axis of length n, window i of m covers the elements from ⌊i·n / m⌋ up
+    /// to ⌈(i + 1)·n / m⌉ − 1.
     ///
     /// | | shape |
     /// |---|---|
     /// | input | `[N, C, L]`, `[N, C, H, W]` or `[N, C, D, H, W]` |
-    /// | output | `[N, C, …]` with the size asked for |
+    /// | output | `[N, C, …]` with `output_size` |
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -100,7 +101,7 @@ adaptive! {
     /// ```
     AdaptiveAvgPool (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d): adaptive_avg_pool;
 
-    /// The largest value of each window, which are those of
+    /// The largest value of each window. The windows are those of
     /// [`AdaptiveAvgPool`].
     ///
     /// ```
@@ -115,7 +116,7 @@ adaptive! {
     AdaptiveMaxPool (AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d): adaptive_max_pool;
 }
 
-/// Both poolings over everything.
+/// Defines the two global poolings.
 macro_rules! global {
     ($(
         $(#[doc = $doc:literal])*
@@ -137,7 +138,7 @@ macro_rules! global {
         pub struct $name<const D: usize> {}
 
         impl<const D: usize> $name<D> {
-            /// The layer.
+            /// Makes the layer.
             pub fn new() -> Self {
                 Self {}
             }
@@ -167,9 +168,10 @@ macro_rules! global {
 }
 
 global! {
-    /// The mean of each channel, as Keras has it: `[N, C, L]`, `[N, C, H, W]` or
-    /// `[N, C, D, H, W]` becomes `[N, C]`. PyTorch's way is [`AdaptiveAvgPool`] to size 1, which
-    /// keeps the axes, and [`Flatten`](super::Flatten).
+    /// The mean of each channel, like Keras's layer: `[N, C, L]`,
+    /// `[N, C, H, W]` or `[N, C, D, H, W]` becomes `[N, C]`. In PyTorch this is
+    /// [`AdaptiveAvgPool`] to size 1, which keeps the axes, followed by
+    /// [`Flatten`](super::Flatten).
     ///
     /// ```
     /// use dendra_nn::autograd::Var;

@@ -1,4 +1,4 @@
-//! Attention with several heads.
+//! Multi-head attention.
 
 mod masks;
 
@@ -16,10 +16,10 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::Settings as _;
 
-/// Attention with several heads: queries, keys and values are projected, cut
-/// into `num_heads` parts of their width, attend part by part
-/// ([`scaled_dot_product_attention`]), and are joined and projected again
-/// (Vaswani et al., "Attention is all you need", 2017).
+/// Multi-head attention: queries, keys and values are projected and split into
+/// `num_heads` heads. Each head computes [`scaled_dot_product_attention`]; the
+/// outputs of the heads are concatenated and projected again (Vaswani et al.,
+/// "Attention is all you need", 2017).
 ///
 /// [`scaled_dot_product_attention`]: Ops::scaled_dot_product_attention
 ///
@@ -35,9 +35,9 @@ use crate::settings::Settings as _;
 /// | `bias_k`, `bias_v` | `[1, 1, E]`, with `add_bias_kv` |
 /// | `out_proj.weight`, `out_proj.bias` | `[E, E]`, `[E]` |
 ///
-/// The projections of the inputs start by Xavier's uniform distribution, that
-/// of the output as a [`Linear`] layer, the biases as 0. [`Module::forward`] is
-/// attention of a sequence to itself.
+/// The input projections are initialised with Xavier's uniform distribution,
+/// the output projection like a [`Linear`] layer, and the biases with 0.
+/// [`Module::forward`] computes self-attention.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -53,7 +53,7 @@ use crate::settings::Settings as _;
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct MultiheadAttention<T: Float = f32> {
-    /// The projections of queries, keys and values, one below the other.
+    /// The projections of queries, keys and values, stacked along axis 0.
     pub in_proj_weight: Option<Param<T>>,
     /// The projection of the queries, where the widths differ.
     pub q_proj_weight: Option<Param<T>>,
@@ -63,9 +63,9 @@ pub struct MultiheadAttention<T: Float = f32> {
     pub v_proj_weight: Option<Param<T>>,
     /// The biases of the three projections.
     pub in_proj_bias: Option<Param<T>>,
-    /// A key that each query sees in addition to those of the input.
+    /// A trained key that is appended to the keys of the input.
     pub bias_k: Option<Param<T>>,
-    /// The value of that key.
+    /// The trained value of that key.
     pub bias_v: Option<Param<T>>,
     /// The projection of the output.
     pub out_proj: Linear<T>,
@@ -92,12 +92,13 @@ pub struct MultiheadAttentionSettings {
     /// Whether the projections have biases.
     #[set(default = true)]
     bias: bool,
-    /// Whether a trained key and a trained value are added to those of the
+    /// Whether a trained key and a trained value are appended to those of the
     /// input.
     #[set(default = false)]
     add_bias_kv: bool,
-    /// Whether a key and a value of zeros are added to those of the input, for
-    /// queries that every other key is masked for.
+    /// Whether a key and a value of zeros are appended to those of the input.
+    /// Queries whose other keys are all masked then have something to attend
+    /// to.
     #[set(default = false)]
     add_zero_attn: bool,
     /// The width of the keys. The default is `embed_dim`.
@@ -106,11 +107,11 @@ pub struct MultiheadAttentionSettings {
     /// The width of the values. The default is `embed_dim`.
     #[set]
     vdim: Option<usize>,
-    /// Whether the batch axis comes before the axis of the steps.
+    /// Whether the batch axis comes before the sequence axis.
     #[set(default = false)]
     batch_first: bool,
     /// Rotates queries and keys by their positions, with this base (usually
-    /// 10,000); see [`RotaryEmbedding`]. They are not rotated by default.
+    /// 10,000); see [`RotaryEmbedding`]. There is no rotation by default.
     #[set]
     rotary: Option<f64>,
 }
@@ -123,30 +124,30 @@ impl MultiheadAttention {
 }
 
 impl MultiheadAttentionSettings {
-    /// The layer, its parameters drawn from `rng`.
+    /// Makes the layer with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
-    /// When `embed_dim` does not divide into `num_heads` equal parts, or a
-    /// setting is out of range.
+    /// When `embed_dim` is not a multiple of `num_heads`, or a setting is out
+    /// of range.
     pub fn init(&self, rng: &mut Rng) -> Result<MultiheadAttention> {
         self.init_as(rng)
     }
 
-    /// As [`init`](Self::init), for any number type.
+    /// Like [`init`](Self::init), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<MultiheadAttention<T>> {
         self.build(&mut Source::Random(rng))
     }
 
-    /// As [`init`](Self::init), its parameters from any [`Source`].
+    /// Like [`init`](Self::init), its parameters from any [`Source`].
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub fn init_from(&self, source: &mut Source<'_>) -> Result<MultiheadAttention> {
         self.build(source)
     }
@@ -203,30 +204,31 @@ impl MultiheadAttentionSettings {
     }
 }
 
-/// The weights that [`MultiheadAttention::attend_with_weights`] returns.
+/// Which weights [`MultiheadAttention::attend_with_weights`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttentionWeights {
-    /// Their mean over the heads, `[N, L, S]`.
+    /// The mean over the heads, `[N, L, S]`.
     Averaged,
-    /// Those of each head, `[N, num_heads, L, S]`.
+    /// The weights of each head, `[N, num_heads, L, S]`.
     PerHead,
 }
 
-/// The options of a call of attention.
+/// The options of a call of [`MultiheadAttention::attend`].
 #[derive(Debug)]
 pub struct Attend<'a, T: Float = f32> {
-    /// The scores that count, or numbers that are added to them; broadcasts to
-    /// `[N, num_heads, L, S]`. ([`AttentionMask::Keep`] is true where a score
+    /// Which scores count, or numbers to add to the scores; broadcasts to `[N,
+    /// num_heads, L, S]`. ([`AttentionMask::Keep`] is true where a score
     /// counts, as in `scaled_dot_product_attention`; PyTorch's
     /// `MultiheadAttention` has the opposite convention.)
     pub mask: AttentionMask<T>,
-    /// For each sample which keys are padding and do not count, `[N, S]`; `[S]`
+    /// Which keys of each sample are padding and are ignored, `[N, S]`; `[S]`
     /// for one sample without the batch axis.
     pub key_padding_mask: Option<&'a Tensor<bool>>,
-    /// Whether a query sees only keys of its own position and before it.
+    /// Whether a query attends only to keys up to its own position.
     pub is_causal: bool,
-    /// Keys and values of the positions before, which those of this call join.
-    /// Only in evaluation: no gradient flows to them.
+    /// The cached keys and values of earlier positions, to which those of this
+    /// call are appended. Use it in evaluation only: no gradient flows to the
+    /// cache.
     pub cache: Option<&'a mut KeyValueCache<T>>,
 }
 
@@ -237,11 +239,11 @@ impl<T: Float> Default for Attend<'_, T> {
     }
 }
 
-/// Queries, keys and values as a batch of one sample, and which keys are padding.
+/// Queries, keys and values as a batch of one sample, and their padding mask.
 type OneSample<T> = ([Var<T>; 3], Option<Tensor<bool>>);
 
 impl<T: Float> MultiheadAttention<T> {
-    /// Attention of `query` to `key` and `value`.
+    /// Attends from `query` to `key` and `value`.
     ///
     /// # Errors
     ///
@@ -262,9 +264,9 @@ impl<T: Float> MultiheadAttention<T> {
         context::path(&self.out_proj.weight)?.rsplit_once('.').map(|(path, _)| path)
     }
 
-    /// Like [`attend`](Self::attend), and also returns the weights of the keys
-    /// (PyTorch's `need_weights=True`, `average_attn_weights`). It holds all
-    /// weights at once, which `attend` does not.
+    /// Like [`attend`](Self::attend), and also returns the attention weights
+    /// (PyTorch's `need_weights=True`, `average_attn_weights`). It needs memory
+    /// for all weights at once, unlike `attend`.
     ///
     /// # Errors
     ///
@@ -329,8 +331,8 @@ impl<T: Float> MultiheadAttention<T> {
         if self.batch_first { 0 } else { 1 }
     }
 
-    /// Inputs `[L, E]` without the batch axis, and their padding `[S]`, as a
-    /// batch of one sample.
+    /// Turns inputs `[L, E]` without the batch axis, and their padding `[S]`,
+    /// into a batch of one sample.
     fn batch_of(
         &self,
         inputs: [&Var<T>; 3],
@@ -347,8 +349,8 @@ impl<T: Float> MultiheadAttention<T> {
         Ok(Some(([query?, key?, value?], padding.transpose()?)))
     }
 
-    /// Queries, keys and values of all heads, those in the cache included, which
-    /// scores count, and whether a query sees only the keys up to its own.
+    /// Returns queries, keys and values of all heads (including those in the
+    /// cache), the mask, and whether attention is causal.
     fn prepared(
         &self,
         inputs: [&Var<T>; 3],
@@ -365,8 +367,8 @@ impl<T: Float> MultiheadAttention<T> {
         let past = cache.as_ref().map_or(0, |cache| cache.len());
         let [mut q, mut k, v] = self.projected(inputs)?;
         if let Some(rotary) = &self.rotary {
-            q = rotary.turn(&q, past)?;
-            k = rotary.turn(&k, past)?;
+            q = rotary.rotate(&q, past)?;
+            k = rotary.rotate(&k, past)?;
         }
         let [k, v] = match cache {
             Some(cache) => cache.extend([k, v])?,
@@ -378,14 +380,15 @@ impl<T: Float> MultiheadAttention<T> {
             None => mask,
         };
         let (mask, is_causal) = match mask {
-            // One query at the end sees everything before it.
+            // A single query at the end attends to all positions before it.
             mask if past > 0 && is_causal && queries == 1 => (mask, false),
             AttentionMask::None if past > 0 && is_causal => {
                 let sees = |index: usize| index % keys <= past + index / keys;
                 (AttentionMask::Keep(Tensor::from_fn([queries, keys], sees)), false)
             }
             _ if past > 0 && is_causal => {
-                let message = "a mask beside is_causal and a cache: put both into the mask";
+                let message =
+                    "expected no mask with is_causal and a cache: combine both in the mask";
                 return Err(Error::argument("", message));
             }
             mask => (mask, is_causal),
@@ -407,7 +410,8 @@ impl<T: Float> MultiheadAttention<T> {
         Ok(([q, k, v], mask, is_causal))
     }
 
-    /// The keys and values that join those given: trained ones, and zeros.
+    /// The keys and values to append to those of the input: the trained ones,
+    /// and zeros.
     fn more_keys(&self, beside: &Var<T>) -> Vec<[Var<T>; 2]> {
         let mut more = Vec::new();
         if let (Some(bias_k), Some(bias_v)) = (&self.bias_k, &self.bias_v) {
@@ -420,8 +424,8 @@ impl<T: Float> MultiheadAttention<T> {
         more
     }
 
-    /// The outputs of the heads, `[N, num_heads, L, E / num_heads]`, joined and
-    /// projected.
+    /// Concatenates and projects the outputs of the heads, `[N, num_heads, L, E
+    /// / num_heads]`.
     fn joined(&self, y: &Var<T>) -> Result<Var<T>> {
         let &[batch, _, length, _] = &y.shape()[..] else { unreachable!("four axes") };
         let width = self.out_proj.weight.value().shape()[0];
@@ -430,7 +434,8 @@ impl<T: Float> MultiheadAttention<T> {
         if self.batch_first { Ok(y) } else { y.transpose(0, 1) }
     }
 
-    /// Queries, keys and values as `[N, num_heads, L, E / num_heads]`.
+    /// Projects the inputs to queries, keys and values `[N, num_heads, L, E /
+    /// num_heads]`.
     fn projected(&self, inputs: [&Var<T>; 3]) -> Result<[Var<T>; 3]> {
         let width = self.out_proj.weight.value().shape()[0];
         let beside = inputs.into_iter().find(|x| x.tape().is_some()).unwrap_or(inputs[0]);

@@ -1,4 +1,4 @@
-//! The mean of windows.
+//! Average pooling.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -22,17 +22,17 @@ pub type AvgPool2d = AvgPool<2>;
 /// [`AvgPool`] over volumes `[N, C, D, H, W]`.
 pub type AvgPool3d = AvgPool<3>;
 
-/// The mean of each window of a sequence, an image or a volume. The padding
-/// counts as 0, or not at all. Use it as [`AvgPool1d`], [`AvgPool2d`] or
-/// [`AvgPool3d`].
+/// The mean of each window of a sequence, an image or a volume. Elements of the
+/// padding count as 0 or are left out. Use it as [`AvgPool1d`], [`AvgPool2d`]
+/// or [`AvgPool3d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1, and one axis or three
-/// in the place of H and W.
+/// with H′ = ⌊(H + 2·padding − kernel_size) / stride⌋ + 1. Sequences and
+/// volumes have one or three axes instead of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -47,29 +47,30 @@ pub type AvgPool3d = AvgPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct AvgPool<const D: usize> {
-    kernel_size: Extents<D>,
-    /// Elements from one window to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two windows.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides, at most half of the window.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
     /// Whether the number of windows is rounded up.
     #[set(default = false)]
     ceil_mode: bool,
     /// Whether the sum of a window is divided by the number of all its
-    /// elements, or by the number of those inside the image.
+    /// elements, instead of the number of those inside the image.
     #[set(default = true)]
     count_include_pad: bool,
     /// Divides the sum of each window by this number, at least 1, instead of
-    /// the number of its elements.
+    /// the number of elements.
     #[set]
     divisor_override: Option<usize>,
 }
 
 impl<const D: usize> AvgPool<D> {
-    /// Windows of this size, a number or one for each axis, side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    /// Windows of this size, a number or one for each axis. The stride is the
+    /// window size unless it is set.
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 

@@ -23,19 +23,19 @@ pub type BatchNorm2d<T = f32> = BatchNorm<T, 2>;
 /// [`BatchNorm`] over a batch of volumes `[N, C, D, H, W]`.
 pub type BatchNorm3d<T = f32> = BatchNorm<T, 3>;
 
-/// Brings each channel to mean 0 and variance 1, then scales and moves it:
+/// Normalises each channel to mean 0 and variance 1, then scales and shifts it:
 ///
 /// y = (x − mean) / √(variance + eps) · weight + bias
 ///
 /// In training, mean and (biased) variance are those of the batch, and the
-/// running ones move towards them: running = (1 − momentum) · running +
-/// momentum · batch, where the variance counts unbiased. Otherwise the running
-/// ones are used. (Ioffe and Szegedy, "Batch normalization: accelerating deep
-/// network training by reducing internal covariate shift", 2015.)
+/// running statistics move towards them: running = (1 − momentum) · running +
+/// momentum · batch, with the unbiased variance. Otherwise the running
+/// statistics are used. (Ioffe and Szegedy, "Batch normalization: accelerating
+/// deep network training by reducing internal covariate shift", 2015.)
 ///
-/// With `momentum(None)` the running ones are the averages of those of all
-/// batches; without `track_running_stats` there are none, and the batch's own
-/// are used always. An empty batch counts, and moves nothing.
+/// With `momentum(None)` the running statistics are the averages over all
+/// batches. Without `track_running_stats` the statistics of the batch are
+/// always used. An empty batch is counted but changes no statistics.
 ///
 /// Use it as [`BatchNorm1d`], [`BatchNorm2d`] or [`BatchNorm3d`]. Input and output have the same
 /// shape; parameters and statistics have the shape `[C]`.
@@ -58,15 +58,15 @@ pub type BatchNorm3d<T = f32> = BatchNorm<T, 3>;
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct BatchNorm<T: Float, const D: usize> {
-    /// Scales each channel; starts as 1.
+    /// The scale of each channel, initialised with 1.
     pub weight: Option<Param<T>>,
-    /// Moves each channel; starts as 0.
+    /// The shift of each channel, initialised with 0.
     pub bias: Option<Param<T>>,
-    /// The mean to use outside training; starts as 0.
+    /// The mean to use outside training, initialised with 0.
     pub running_mean: Option<Buffer<T>>,
-    /// The variance to use outside training; starts as 1.
+    /// The variance to use outside training, initialised with 1.
     pub running_var: Option<Buffer<T>>,
-    /// The number of batches that the running statistics have seen.
+    /// The number of batches that the running statistics include.
     pub num_batches_tracked: Option<Counter>,
     #[parameters(skip)]
     num_features: usize,
@@ -82,7 +82,7 @@ impl<const D: usize> BatchNorm<f32, D> {
         BatchNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `num_features`.
     pub fn lazy() -> BatchNormSettings<D> {
         BatchNormSettings::with_defaults(None)
@@ -97,15 +97,15 @@ pub struct BatchNormSettings<const D: usize> {
     /// The number added to the variance.
     #[set(default = 1e-5)]
     eps: f64,
-    /// The share of a batch in the running statistics after it. With `None`
-    /// they are the averages over all batches.
+    /// The weight of a new batch in the running statistics. With `None` they
+    /// are the averages over all batches.
     #[set(optional, default = Some(0.1))]
     momentum: Option<f64>,
     /// Whether the layer has a weight and, with `bias`, a bias.
     #[set(default = true)]
     affine: bool,
-    // Files from before there were these settings have neither.
-    /// Whether a layer that has a weight has a bias too.
+    // Older files have neither of these settings.
+    /// Whether a layer with a weight also has a bias.
     #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
@@ -116,7 +116,7 @@ pub struct BatchNormSettings<const D: usize> {
     track_running_stats: bool,
 }
 
-/// The default of a setting that files may lack.
+/// The default of a setting that older files lack.
 pub(super) fn yes() -> bool {
     true
 }
@@ -127,7 +127,7 @@ impl<const D: usize> BatchNormSettings<D> {
     }
 }
 
-/// Refuses settings of running statistics that are out of range.
+/// Checks the settings of running statistics.
 pub(super) fn check_settings(kind: &str, eps: f64, momentum: f64) -> Result<()> {
     let message = if !(eps >= 0.0 && eps.is_finite()) {
         format!("eps must be a number of at least 0, got {eps}")
@@ -147,7 +147,7 @@ fn name<const D: usize>() -> String {
     format!("BatchNorm{D}d")
 }
 
-/// The shapes it takes, where `first` is the batch axis and its comma.
+/// The expected shapes in words, where `first` is the batch axis and its comma.
 fn expected<const D: usize>(first: &str, channels: impl fmt::Display) -> String {
     match D {
         1 => format!("[{first}{channels}] or [{first}{channels}, L]"),
@@ -155,7 +155,7 @@ fn expected<const D: usize>(first: &str, channels: impl fmt::Display) -> String 
     }
 }
 
-/// Whether an input without the batch axis has the right number of axes.
+/// Whether an input without the batch axis has the expected number of axes.
 fn is_sample<const D: usize>(sample: &[usize]) -> bool {
     sample.len() == D + 1 || (D == 1 && sample.len() == 1)
 }
@@ -199,8 +199,9 @@ impl<const D: usize> Settings for BatchNormSettings<D> {
 }
 
 impl<T: Float, const D: usize> BatchNorm<T, D> {
-    /// The batch's own statistics, which also move the running ones; those
-    /// outside training, where there are such.
+    /// In training or without running statistics, the statistics of the batch,
+    /// with which the running statistics are updated; otherwise the running
+    /// statistics.
     fn statistics(&self, x: &Var<T>) -> Result<NormStatistics<T>> {
         let (Some(mean), Some(variance)) = (&self.running_mean, &self.running_var) else {
             return Ok(NormStatistics::Batch);
@@ -221,7 +222,7 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
             return Err(Error::shape("batch_norm", message));
         }
         let batch = ChannelStatistics::of(x.value())?;
-        // No value has no mean either.
+        // A batch without values has no mean.
         if count > 1 {
             let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
             let seen = self.num_batches_tracked.as_ref().map_or(0, Counter::value);

@@ -1,4 +1,4 @@
-//! A function of two inputs, linear in each.
+//! The bilinear layer.
 
 use std::fmt;
 
@@ -19,9 +19,9 @@ use crate::init::{Fans, Init, Source};
 /// | `weight` | `[out_features, in1_features, in2_features]` |
 /// | `bias` | `[out_features]` |
 ///
-/// Both start as U(±1/√in1_features). Having two inputs, it is no
-/// [`Module`](crate::Module), and no [`Sequential`](crate::Sequential) can hold
-/// it.
+/// Both are initialised with U(±1/√in1_features). Because the layer has two
+/// inputs, it is not a [`Module`](crate::Module) and cannot be part of a
+/// [`Sequential`](crate::Sequential).
 ///
 /// ```
 /// use dendra_nn::Bilinear;
@@ -58,7 +58,7 @@ pub struct BilinearSettings {
 }
 
 impl BilinearSettings {
-    /// The layer, its parameters drawn from `rng`.
+    /// Makes the layer with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
@@ -67,11 +67,11 @@ impl BilinearSettings {
         self.init_as(rng)
     }
 
-    /// As [`init`](Self::init), for any number type.
+    /// Like [`init`](Self::init), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<Bilinear<T>> {
         let [out_features, in1_features, _] = self.shape;
         let fans = Fans { fan_in: in1_features, fan_out: out_features };
@@ -90,8 +90,8 @@ impl<T: Float> Bilinear<T> {
     ///
     /// # Errors
     ///
-    /// When the inputs do not have the layer's features, or differ in another
-    /// axis.
+    /// When an input does not have the number of features of the layer, or the
+    /// inputs differ in another axis.
     pub fn forward(&self, a: &Var<T>, b: &Var<T>) -> Result<Var<T>> {
         let explain = |error| context::in_layer(error, context::path(&self.weight), self);
         let fits = |x: &Var<T>, features| x.shape().last() == Some(&features);

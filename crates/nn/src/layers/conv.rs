@@ -9,7 +9,7 @@ use dendra_tensor::ops::{Op, lifted};
 use dendra_tensor::{ConvOptions, Error, Float, Ops, PadMode, Result, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use super::image::{Sizes, axes, check_sample, has_channels, output_of};
 use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -43,9 +43,10 @@ pub type Conv3d<T = f32> = Conv<T, 3>;
 /// | `weight` | `[out_channels, in_channels / groups, kernel height, kernel width]` |
 /// | `bias` | `[out_channels]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1,
-/// and one axis or three in the place of H and W. Both parameters start as
-/// U(±1/√fan_in), with fan_in the number of weights of one output channel.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1.
+/// Sequences and volumes have one or three axes instead of H and W. Both
+/// parameters are initialised with U(±1/√fan_in), where fan_in is the number of
+/// weights of one output channel.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -70,29 +71,30 @@ pub struct Conv<T: Float, const D: usize> {
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     padding: Padding<D>,
-    /// The padding that is a separate operation, unless it is zeros.
+    /// The padding as a separate operation, unless the padding is zeros.
     #[parameters(skip)]
     pad: Option<Pad>,
     #[parameters(skip)]
     padding_mode: PaddingMode,
-    /// With the padding in zeros, in numbers.
+    /// The options of the convolution, with the padding of zeros in numbers.
     #[parameters(skip)]
     options: ConvOptions<D>,
 }
 
-/// The padding of a convolution. A number, or one for each axis, is that of
-/// both sides.
+/// The padding of a convolution. A number, or one number for each axis, is
+/// converted to [`Padding::Zeros`](Self::Zeros).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Padding<const D: usize> {
-    /// As many elements as keep the size of the input, at stride 1. Where that
-    /// is an odd number, the end gets one more than the start.
+    /// The output has the size of the input; the stride must be 1. If an odd
+    /// number of elements is needed, one more is added at the end than at the
+    /// start.
     Same,
-    /// Nothing.
+    /// No padding.
     Valid,
     /// This many elements on both sides.
     #[serde(untagged)]
-    Zeros(Extents<D>),
+    Zeros(Sizes<D>),
 }
 
 /// The values of the padding of a convolution.
@@ -111,8 +113,8 @@ pub enum PaddingMode {
 }
 
 impl PaddingMode {
-    /// The operation that fills the padding, where the convolution itself does
-    /// not.
+    /// The mode of the separate padding operation, or `None` for zeros, which
+    /// the convolution adds itself.
     fn filled(self) -> Option<PadMode> {
         match self {
             Self::Zeros => None,
@@ -127,7 +129,7 @@ impl PaddingMode {
     }
 }
 
-impl<const D: usize, E: Into<Extents<D>>> From<E> for Padding<D> {
+impl<const D: usize, E: Into<Sizes<D>>> From<E> for Padding<D> {
     fn from(zeros: E) -> Self {
         Self::Zeros(zeros.into())
     }
@@ -150,18 +152,18 @@ fn name<const D: usize>() -> String {
 
 impl<const D: usize> Conv<f32, D> {
     /// Settings of a convolution from `in_channels` to `out_channels`. The
-    /// kernel's size is a number, or one for each axis.
+    /// kernel size is a number, or one for each axis.
     pub fn new(
         in_channels: usize,
         out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
+        kernel_size: impl Into<Sizes<D>>,
     ) -> ConvSettings<D> {
         ConvSettings::with_defaults(Some(in_channels), out_channels, kernel_size.into())
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_channels`.
-    pub fn lazy(out_channels: usize, kernel_size: impl Into<Extents<D>>) -> ConvSettings<D> {
+    pub fn lazy(out_channels: usize, kernel_size: impl Into<Sizes<D>>) -> ConvSettings<D> {
         ConvSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
@@ -172,10 +174,10 @@ impl<const D: usize> Conv<f32, D> {
 pub struct ConvSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
-    kernel_size: Extents<D>,
-    /// Elements of the larger side from one position of the kernel to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two positions of the kernel.
     #[set(into, default = 1)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides of the input, or
     /// [`Padding::Same`].
     #[set(into, default = 0)]
@@ -184,10 +186,10 @@ pub struct ConvSettings<const D: usize> {
     #[set(default = PaddingMode::Zeros)]
     #[serde(default, skip_serializing_if = "PaddingMode::is_zeros")]
     padding_mode: PaddingMode,
-    /// Elements from one tap of the kernel to the next.
+    /// The distance between two taps of the kernel.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
-    /// The number of groups that input and output channels are divided into. A
+    dilation: Sizes<D>,
+    /// The number of groups into which input and output channels are divided. A
     /// group of output channels reads only its group of input channels.
     #[set(default = 1)]
     groups: usize,
@@ -198,18 +200,19 @@ pub struct ConvSettings<const D: usize> {
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
-    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// The distribution that the bias is drawn from. It uses the fans of the
     /// weight.
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     bias_init: Init,
 }
 
-/// What the settings of convolutions and transposed convolutions share.
+/// Methods that the settings of convolutions and transposed convolutions share.
 macro_rules! kernel_settings {
     ($settings:ident) => {
         impl<const D: usize> $settings<D> {
-            /// Whether the channels divide into the groups, and no size is 0.
+            /// Checks that the channels divide into the groups and no size is
+            /// 0.
             fn check(&self, in_channels: usize) -> Result<()> {
                 let (kind, groups, out_channels) = (name::<D>(), self.groups, self.out_channels);
                 self.kernel_size.at_least_one(&kind, "kernel_size")?;
@@ -226,8 +229,8 @@ macro_rules! kernel_settings {
                 Err(Error::argument(kind, message))
             }
 
-            /// The number of input channels, which is taken from the input
-            /// unless it is set.
+            /// The number of input channels: the setting, or that of the input
+            /// if it is not set.
             fn find_in_channels(&mut self, input: &Shape) -> Result<usize> {
                 check_sample::<D>(&name::<D>(), input)?;
                 let expected = *self.in_channels.get_or_insert(input[0]);
@@ -263,8 +266,8 @@ pub(super) use kernel_settings;
 kernel_settings!(ConvSettings);
 
 impl<const D: usize> ConvSettings<D> {
-    /// The options of the operation. For `same` the padding is that of the
-    /// end on both sides; what that adds at the start is cut off afterwards.
+    /// The options of the operation. For `same` the padding on both sides is
+    /// that of the end; the surplus at the start is cut off afterwards.
     fn options(&self) -> Result<ConvOptions<D>> {
         let padding = match self.padding {
             Padding::Zeros(zeros) => zeros.0,
@@ -282,12 +285,12 @@ impl<const D: usize> ConvSettings<D> {
         Ok(ConvOptions { stride, padding, dilation, groups: self.groups })
     }
 
-    /// Takes the padding out of the options, where it is an operation of its
-    /// own.
+    /// Moves the padding from the options into a separate operation, where one
+    /// is needed.
     fn take_pad(&self, options: &mut ConvOptions<D>) -> Option<Pad> {
         let mode = self.padding_mode.filled()?;
         let padding = std::mem::replace(&mut options.padding, [0; D]);
-        let signed = |extent: usize| isize::try_from(extent).unwrap_or(isize::MAX);
+        let signed = |length: usize| isize::try_from(length).unwrap_or(isize::MAX);
         let sides = |axis: usize| {
             let start = match self.padding {
                 Padding::Same => {
@@ -318,7 +321,7 @@ impl<const D: usize> Settings for ConvSettings<D> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
         let mut options = self.options()?;
-        let padding = Extents(options.padding);
+        let padding = Sizes(options.padding);
         let pad = self.take_pad(&mut options);
         let output = output_of(&name::<D>(), input, padding, |x| match &pad {
             Some(pad) => options.output_shape(&Op::<f32>::output_shape(pad, &[x])?, &weight),
@@ -355,8 +358,8 @@ impl<T: Float, const D: usize> Module<T> for Conv<T, D> {
 }
 
 impl<T: Float> Conv<T, 2> {
-    /// This layer and ReLU, and with `max_pool` the largest element of each
-    /// 2×2 window, in one pass, unless its padding is uneven.
+    /// Computes the layer followed by ReLU and, with `max_pool`, 2×2 max
+    /// pooling in one pass. `None` if the padding is uneven.
     pub(crate) fn forward_relu(&self, x: &Var<T>, max_pool: bool) -> Option<Result<Var<T>>> {
         if self.is_uneven(0) || self.is_uneven(1) {
             return None;
@@ -370,14 +373,14 @@ impl<T: Float> Conv<T, 2> {
 }
 
 impl<T: Float, const D: usize> Conv<T, D> {
-    /// Whether the start of an axis gets one zero less than the end.
+    /// Whether an axis gets one zero less at the start than at the end.
     fn is_uneven(&self, axis: usize) -> bool {
         let kernel = self.weight.value().shape().get(2 + axis).copied().unwrap_or(1);
         let zeros = self.options.dilation[axis] * kernel.saturating_sub(1);
         self.padding == Padding::Same && self.pad.is_none() && !zeros.is_multiple_of(2)
     }
 
-    /// The input with what is put around it first.
+    /// The input after the separate padding operation, if there is one.
     fn padded(&self, x: &Var<T>) -> Result<Var<T>> {
         match &self.pad {
             Some(pad) if x.shape().len() > D => Var::try_apply(pad.clone(), &[x]),
@@ -385,7 +388,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
         }
     }
 
-    /// An error with the path of this layer and what it expected.
+    /// Adds the path of this layer and the expected shape to an error.
     fn explain(&self, x: &Var<T>, result: Result<Var<T>>) -> Result<Var<T>> {
         result.map_err(|error| {
             let error = match self.in_channels() {
@@ -399,8 +402,7 @@ impl<T: Float, const D: usize> Conv<T, D> {
         })
     }
 
-    /// The number of input channels, unless the weight was given a shape that
-    /// is none.
+    /// The number of input channels; `None` if the weight has too few axes.
     fn in_channels(&self) -> Option<usize> {
         Some(self.weight.value().shape().get(1)? * self.options.groups)
     }
@@ -417,13 +419,13 @@ impl<T: Float, const D: usize> fmt::Display for Conv<T, D> {
         let Ok(kernel) = <[usize; D]>::try_from(kernel) else {
             return Ok(());
         };
-        write!(f, " {in_channels} → {out_channels}, {}", Extents(kernel))?;
-        Extents(self.options.stride).describe("stride", 1, f)?;
+        write!(f, " {in_channels} → {out_channels}, {}", Sizes(kernel))?;
+        Sizes(self.options.stride).describe("stride", 1, f)?;
         self.padding.describe(f)?;
         if let Some(mode) = self.padding_mode.filled() {
             write!(f, ", padding mode {mode:?}")?;
         }
-        Extents(self.options.dilation).describe("dilation", 1, f)?;
+        Sizes(self.options.dilation).describe("dilation", 1, f)?;
         match self.options.groups {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),

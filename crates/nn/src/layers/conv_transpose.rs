@@ -9,7 +9,7 @@ use dendra_tensor::{ConvTransposeOptions, Error, Float, Result, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::conv::kernel_settings;
-use super::image::{Extents, axes, check_sample, has_channels, output_of};
+use super::image::{Sizes, axes, check_sample, has_channels, output_of};
 use crate::context;
 use crate::init::{Fans, Init, Source};
 use crate::module::Module;
@@ -25,7 +25,7 @@ pub type ConvTranspose2d<T = f32> = ConvTranspose<T, 2>;
 pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 
 /// The transposed convolution (deconvolution) of sequences, images or volumes:
-/// every element of the input adds the kernel, multiplied by it, to the output.
+/// each element of the input, multiplied by the kernel, is added to the output.
 /// For images:
 ///
 /// ```text
@@ -33,9 +33,9 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 ///     = b[o] + Σ W[c, o, u, v] · x[n, c, i, j]
 /// ```
 ///
-/// With a stride it enlarges, and undoes the change of size of the convolution
-/// with the same settings. Use it as [`ConvTranspose1d`], [`ConvTranspose2d`] or
-/// [`ConvTranspose3d`].
+/// With a stride it enlarges its input, and reverses the change of size of a
+/// convolution with the same settings. Use it as [`ConvTranspose1d`],
+/// [`ConvTranspose2d`] or [`ConvTranspose3d`].
 ///
 /// | | shape |
 /// |---|---|
@@ -45,9 +45,9 @@ pub type ConvTranspose3d<T = f32> = ConvTranspose<T, 3>;
 /// | `bias` | `[out_channels]` |
 ///
 /// with H′ = (H − 1)·stride − 2·padding + dilation·(kernel_size − 1) +
-/// output_padding + 1, and one axis or three in the place of H and W. Both
-/// parameters start as U(±1/√fan_in), where fan_in counts the weights of one
-/// input channel, as in PyTorch.
+/// output_padding + 1. Sequences and volumes have one or three axes instead of
+/// H and W. Both parameters are initialised with U(±1/√fan_in), where fan_in
+/// counts the weights of one input channel, as in PyTorch.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -76,22 +76,19 @@ fn name<const D: usize>() -> String {
 
 impl<const D: usize> ConvTranspose<f32, D> {
     /// Settings of a transposed convolution from `in_channels` to
-    /// `out_channels`. The kernel's size is a number, or one for each axis.
+    /// `out_channels`. The kernel size is a number, or one for each axis.
     pub fn new(
         in_channels: usize,
         out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
+        kernel_size: impl Into<Sizes<D>>,
     ) -> ConvTransposeSettings<D> {
         let (in_channels, kernel_size) = (Some(in_channels), kernel_size.into());
         ConvTransposeSettings::with_defaults(in_channels, out_channels, kernel_size)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_channels`.
-    pub fn lazy(
-        out_channels: usize,
-        kernel_size: impl Into<Extents<D>>,
-    ) -> ConvTransposeSettings<D> {
+    pub fn lazy(out_channels: usize, kernel_size: impl Into<Sizes<D>>) -> ConvTransposeSettings<D> {
         ConvTransposeSettings::with_defaults(None, out_channels, kernel_size.into())
     }
 }
@@ -103,21 +100,21 @@ impl<const D: usize> ConvTranspose<f32, D> {
 pub struct ConvTransposeSettings<const D: usize> {
     in_channels: Option<usize>,
     out_channels: usize,
-    kernel_size: Extents<D>,
-    /// Elements of the larger side from one position of the kernel to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two positions of the kernel.
     #[set(into, default = 1)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements cut off on both sides of the output.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
     /// The number of elements added at the end of the output, less than the
     /// stride.
     #[set(into, default = 0)]
-    output_padding: Extents<D>,
-    /// Elements from one tap of the kernel to the next.
+    output_padding: Sizes<D>,
+    /// The distance between two taps of the kernel.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
-    /// The number of groups that input and output channels are divided into. A
+    dilation: Sizes<D>,
+    /// The number of groups into which input and output channels are divided. A
     /// group of output channels reads only its group of input channels.
     #[set(default = 1)]
     groups: usize,
@@ -128,7 +125,7 @@ pub struct ConvTransposeSettings<const D: usize> {
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
-    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// The distribution that the bias is drawn from. It uses the fans of the
     /// weight.
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
@@ -167,7 +164,7 @@ impl<const D: usize> Settings for ConvTransposeSettings<D> {
         let in_channels = self.find_in_channels(input)?;
         let weight = self.weight_shape(in_channels)?;
         let rule = |x: &Shape| self.options().output_shape(x, &weight);
-        output_of(&name::<D>(), input, Extents([0; D]), rule)
+        output_of(&name::<D>(), input, Sizes([0; D]), rule)
     }
 
     fn build<T: Float>(&self, source: &mut Source<'_>) -> Result<ConvTranspose<T, D>> {
@@ -206,11 +203,11 @@ impl<T: Float, const D: usize> fmt::Display for ConvTranspose<T, D> {
         };
         let ConvTransposeOptions { stride, padding, output_padding, dilation, groups } =
             self.options;
-        write!(f, " {in_channels} → {}, {}", outputs * groups, Extents(kernel))?;
-        Extents(stride).describe("stride", 1, f)?;
-        Extents(padding).describe("padding", 0, f)?;
-        Extents(output_padding).describe("output padding", 0, f)?;
-        Extents(dilation).describe("dilation", 1, f)?;
+        write!(f, " {in_channels} → {}, {}", outputs * groups, Sizes(kernel))?;
+        Sizes(stride).describe("stride", 1, f)?;
+        Sizes(padding).describe("padding", 0, f)?;
+        Sizes(output_padding).describe("output padding", 0, f)?;
+        Sizes(dilation).describe("dilation", 1, f)?;
         match groups {
             1 => Ok(()),
             groups => write!(f, ", groups {groups}"),

@@ -1,4 +1,4 @@
-//! The similarity and the distance of two vectors.
+//! The similarity and the distance of pairs of vectors.
 
 use dendra_autograd::Var;
 use dendra_derive::Setters;
@@ -8,7 +8,8 @@ use dendra_tensor::{Float, Ops, Result};
 ///
 /// x₁·x₂ / (max(‖x₁‖, eps) · max(‖x₂‖, eps))
 ///
-/// The inputs broadcast; the axis goes. The defaults are axis 1 and 10⁻⁸.
+/// The inputs broadcast, and the axis is removed. The defaults are axis 1 and
+/// 10⁻⁸.
 ///
 /// ```
 /// use dendra_nn::CosineSimilarity;
@@ -23,18 +24,18 @@ use dendra_tensor::{Float, Ops, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct CosineSimilarity {
     axis: isize,
-    /// The least length of a vector.
+    /// The smallest norm to divide by.
     #[set(default = 1e-8)]
     eps: f64,
 }
 
 impl CosineSimilarity {
-    /// Along this axis.
+    /// Makes the layer for this axis.
     pub fn new(axis: isize) -> Self {
         Self::with_defaults(axis)
     }
 
-    /// The similarity of each pair of vectors.
+    /// Computes the similarity of each pair of vectors.
     ///
     /// # Errors
     ///
@@ -50,9 +51,9 @@ impl Default for CosineSimilarity {
     }
 }
 
-/// The distance of two inputs along their last axis, ‖x₁ − x₂ + eps‖ in the
-/// p-norm (Σ |·|ᵖ)^(1/p). The defaults are p = 2 and eps = 10⁻⁶, which keeps the
-/// gradient finite where the inputs are equal.
+/// The distance of two inputs along their last axis: ‖x₁ − x₂ + eps‖ in the
+/// p-norm (Σ |·|ᵖ)^(1/p). The defaults are p = 2 and eps = 10⁻⁶, which keeps
+/// the gradient finite where the inputs are equal.
 ///
 /// ```
 /// use dendra_nn::PairwiseDistance;
@@ -71,18 +72,18 @@ pub struct PairwiseDistance {
     /// The number added to each difference.
     #[set(default = 1e-6)]
     eps: f64,
-    /// Whether the last axis stays, with length 1.
+    /// Whether the last axis is kept, with length 1.
     #[set(default = false)]
     keepdim: bool,
 }
 
 impl PairwiseDistance {
-    /// In the p-norm.
+    /// Makes the layer for the p-norm.
     pub fn new(p: f64) -> Self {
         Self::with_defaults(p)
     }
 
-    /// The distance of each pair of vectors.
+    /// Computes the distance of each pair of vectors.
     ///
     /// # Errors
     ///

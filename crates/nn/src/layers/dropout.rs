@@ -1,4 +1,4 @@
-//! Values left out at random.
+//! Dropout.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Layers that leave values out with probability `p`: what they take, and what
-/// they do in training.
+/// Defines layers that drop values with probability `p`: the check of an input,
+/// and the computation in training.
 macro_rules! dropouts {
     ($(
         $(#[doc = $doc:literal])*
@@ -32,7 +32,7 @@ macro_rules! dropouts {
             }
 
             impl $name {
-                /// Leaves values out with probability `p`.
+                /// Makes a layer that drops values with probability `p`.
                 ///
                 /// # Errors
                 ///
@@ -42,8 +42,8 @@ macro_rules! dropouts {
                     Ok(Self { p })
                 }
 
-                /// As [`new`](Self::new) for a network, which checks `p` when it
-                /// is built.
+                /// Like [`new`](Self::new), for a network, which checks `p`
+                /// when it is built.
                 pub(crate) fn planned(p: f64) -> Self {
                     Self { p }
                 }
@@ -77,11 +77,11 @@ macro_rules! dropouts {
 }
 
 dropouts! {
-    /// In training, sets each value to 0 with probability p and divides the others
-    /// by 1 − p, so that their mean stays; otherwise passes values through.
+    /// In training, sets each value to 0 with probability p and divides the
+    /// others by 1 − p, which keeps the mean. Otherwise returns its input.
     ///
     /// (Srivastava et al., "Dropout: a simple way to prevent neural networks
-    /// from overfitting", 2014.) Which values are set to 0 depends on the seed
+    /// from overfitting", 2014.) Which values are dropped depends on the seed
     /// and the step of the tape and on the position in the forward pass, not on
     /// threads.
     ///
@@ -103,15 +103,16 @@ dropouts! {
     takes |input| Ok(());
     |x, p, rng| x.mul(&Var::new(mask(x.shape(), p, 1.0 / (1.0 - p), rng)));
 
-    /// [`Dropout`] of whole channels of sequences `[N, C, L]`, whose
+    /// [`Dropout`] of whole channels of sequences `[N, C, L]`, for inputs whose
     /// neighbouring values are correlated (Tompson et al., "Efficient object
     /// localization using convolutional networks", 2015).
     Dropout1d:
     takes |input| check_sample::<1>("Dropout1d", input);
     |x, p, rng| drop_channels::<T, 1>(x, p, rng);
 
-    /// [`Dropout`] of whole channels of images `[N, C, H, W]`. Three axes are one
-    /// image, where PyTorch still takes them for `[N, C, L]`, with a warning.
+    /// [`Dropout`] of whole channels of images `[N, C, H, W]`. An input of
+    /// three axes is one image; PyTorch treats it as `[N, C, L]`, with a
+    /// warning.
     ///
     /// ```
     /// use dendra_nn::autograd::Tape;
@@ -132,9 +133,9 @@ dropouts! {
     takes |input| check_sample::<3>("Dropout3d", input);
     |x, p, rng| drop_channels::<T, 3>(x, p, rng);
 
-    /// In training, sets each value to SELU's negative limit with probability
-    /// p, then scales and moves all, so that mean 0 and variance 1 stay;
-    /// otherwise passes values through. It goes with [`SELU`](super::SELU)
+    /// In training, sets each value to the limit of SELU with probability p,
+    /// then scales and shifts all values, which keeps mean 0 and variance 1.
+    /// Otherwise returns its input. Use it with [`SELU`](super::SELU)
     /// (Klambauer et al., "Self-normalizing neural networks", 2017).
     AlphaDropout:
     takes |input| Ok(());
@@ -163,13 +164,13 @@ fn check(kind: &str, p: f64) -> Result<()> {
     Err(Error::argument(kind, format!("expected a probability p in 0 ..= 1, got {p}")))
 }
 
-/// 0 with probability p, else `kept`.
+/// A mask that is 0 with probability p, else `kept`.
 fn mask<T: Float>(shape: &Shape, p: f64, kept: f64, rng: &mut Rng) -> Tensor<T> {
     Tensor::dropout_mask(shape, p, T::from_f64(kept), rng)
 }
 
-/// Sets whole channels of a batch or a sample, with `D` axes after the
-/// channels, to 0.
+/// Sets whole channels of a batch or a sample with `D` axes after the channels
+/// to 0.
 fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     batched(x, D + 2, |x| {
         let shape = x.shape();
@@ -179,11 +180,11 @@ fn drop_channels<T: Float, const D: usize>(x: &Var<T>, p: f64, rng: &mut Rng) ->
     })
 }
 
-/// −scale · alpha of SELU.
+/// The limit of SELU for large negative x, −scale · alpha.
 const LIMIT: f64 = -1.758_099_340_847_376_6;
 
-/// Values set to SELU's limit, as a mask of a shape that stretches to theirs says;
-/// mean 0 and variance 1 stay.
+/// Sets values to the limit of SELU and keeps mean 0 and variance 1. The mask
+/// has the shape `masked`, which broadcasts to the values.
 fn drop_to_limit<T: Float>(x: &Var<T>, masked: &Shape, p: f64, rng: &mut Rng) -> Result<Var<T>> {
     if p == 1.0 {
         return Ok(x.mul_scalar(0.0));
@@ -221,7 +222,7 @@ mod tests {
         assert_ne!(run(1, 2), run(1, 3));
         assert_ne!(run(1, 2), run(2, 2));
         let tape = Tape::training(1, 2);
-        assert_ne!(forward(0.5, &tape, &x), forward(0.5, &tape, &x), "two places of one pass");
+        assert_ne!(forward(0.5, &tape, &x), forward(0.5, &tape, &x), "two calls in one pass");
     }
 
     #[test]
@@ -260,7 +261,7 @@ mod tests {
         let mean = y.mean().item().unwrap();
         let variance = y.var_axes(&[0], 0, false).unwrap().item().unwrap();
         assert!(mean.abs() < 0.015 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
-        // What became of SELU's limit when all was scaled and moved.
+        // The limit of SELU after scaling and shifting.
         let limit = 0.7 * LIMIT / (0.7 * (1.0 + 0.3 * LIMIT * LIMIT)).sqrt();
         let dropped = y.to_vec().iter().filter(|&&y| (y - limit).abs() < 1e-12).count();
         assert!((dropped as f64 / 1e5 - 0.3).abs() < 5e-3, "{dropped}");

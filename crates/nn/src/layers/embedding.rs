@@ -1,4 +1,4 @@
-//! A table of vectors, looked up by number.
+//! Embedding: a table of vectors by index.
 
 use std::fmt;
 
@@ -13,20 +13,20 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by};
 
-/// A vector for each of `num_embeddings` numbers, such as characters or words.
+/// A vector for each of `num_embeddings` indices, such as characters or words.
 ///
 /// | | shape |
 /// |---|---|
-/// | input | any, whole numbers from 0 to `num_embeddings` − 1 |
-/// | output | that of the input, and `embedding_dim` |
+/// | input | any shape, integers from 0 to `num_embeddings` − 1 |
+/// | output | shape of the input followed by `embedding_dim` |
 /// | `weight` | `[num_embeddings, embedding_dim]` |
 ///
-/// The weight starts as N(1). With `padding_idx`, that row starts as 0 and gets
-/// no gradient.
+/// The weight is initialised with N(0, 1). With `padding_idx`, that row is
+/// initialised with 0 and gets no gradient.
 ///
-/// [`lookup`](Self::lookup) takes numbers as integers. [`Module::forward`] takes
-/// them as floats, so that the layer can be the first of a network and its
-/// input can carry a tape; `f32` holds whole numbers up to 2²⁴ exactly.
+/// [`lookup`](Self::lookup) takes the indices as integers. [`Module::forward`]
+/// takes them as floats, so that the layer can be the first of a network and
+/// its input can be on a tape; `f32` represents integers up to 2²⁴ exactly.
 ///
 /// ```
 /// use dendra_nn::Embedding;
@@ -47,7 +47,7 @@ pub struct Embedding<T: Float = f32> {
     rules: TableRules,
 }
 
-/// What a lookup does to the vectors of a table and to their gradients.
+/// Changes of the vectors of a table, and of their gradients, in a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableRules {
@@ -81,7 +81,7 @@ impl TableRules {
         Err(Error::argument(kind, message))
     }
 
-    /// The vectors of these numbers.
+    /// Looks up the vectors of these indices.
     pub(super) fn lookup<T: Float>(
         &self,
         weight: &Var<T>,
@@ -95,13 +95,13 @@ impl TableRules {
         let shorten = Shorten { max_norm, norm_type: self.norm_type };
         let shorter = shorten.of(vectors.value())?;
         vectors.note(shorten, &[vectors.value()], &shorter)?;
-        // The value is that of the shorter vectors; the gradient goes on as if
-        // the table held them.
+        // The value is that of the shortened vectors; the gradient is computed
+        // as if the table contained them.
         vectors.sub(&Var::new(vectors.value().clone()))?.add(&Var::new(shorter))
     }
 }
 
-/// Vectors of at most a norm.
+/// Shortens vectors to a largest norm.
 #[derive(Clone, Copy)]
 struct Shorten {
     max_norm: f64,
@@ -138,14 +138,13 @@ impl Function for Shorten {
     }
 }
 
-/// The settings of [`TableRules`].
+/// Defines methods for the settings in [`TableRules`].
 macro_rules! table_rules {
     ($settings:ident) => {
         impl $settings {
-            /// The largest norm that a vector may have (any). A longer one is
+            /// The largest norm of a vector (no limit). A longer vector is
             /// shortened when it is looked up, and gets the gradient of the
-            /// shorter one; the table keeps it as it is, where PyTorch changes
-            /// the table.
+            /// shortened one. The table is not changed, unlike in PyTorch.
             #[must_use]
             pub fn max_norm(mut self, max_norm: f64) -> Self {
                 self.rules.max_norm = Some(max_norm);
@@ -159,8 +158,8 @@ macro_rules! table_rules {
                 self
             }
 
-            /// Whether the gradient of a vector is divided by how often it was
-            /// looked up (it is not).
+            /// Whether the gradient of a vector is divided by the number of
+            /// times it was looked up (false).
             #[must_use]
             pub fn scale_grad_by_freq(mut self, scale_grad_by_freq: bool) -> Self {
                 self.rules.scale_grad_by_freq = scale_grad_by_freq;
@@ -187,7 +186,7 @@ impl Embedding {
 pub struct EmbeddingSettings {
     num_embeddings: usize,
     embedding_dim: usize,
-    /// A number that stands for padding: its vector is 0 and stays 0.
+    /// The index of padding. Its vector is 0 and is not trained.
     #[set]
     padding_idx: Option<usize>,
     #[serde(default, skip_serializing_if = "TableRules::is_default")]
@@ -242,7 +241,8 @@ pub(super) fn table<T: Float>(
     Ok(weight)
 }
 
-/// An empty value that puts a parameter on the tape, if there is one.
+/// An empty value on the tape if there is one, to put a parameter on the same
+/// tape.
 pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
     match tape {
         Some(tape) => tape.input(Tensor::zeros([0])),
@@ -250,7 +250,7 @@ pub(super) fn beside<T: Float>(tape: Option<&Tape<T>>) -> Var<T> {
     }
 }
 
-/// Floats that are whole numbers, as integers.
+/// Converts floats that are whole numbers to integers.
 pub(super) fn whole_numbers<T: Float>(x: &Var<T>) -> Result<Tensor<i64>> {
     let numbers = integers(x.value())?;
     x.note(Plain::Integers, &[x.value()], &numbers)?;
@@ -258,11 +258,11 @@ pub(super) fn whole_numbers<T: Float>(x: &Var<T>) -> Result<Tensor<i64>> {
 }
 
 impl<T: Float> Embedding<T> {
-    /// The vectors of these numbers, on the tape when one is given.
+    /// The vectors of these indices, recorded on the tape if one is given.
     ///
     /// # Errors
     ///
-    /// When a number is not in the table.
+    /// When an index is not in the table.
     pub fn lookup(&self, numbers: &Tensor<i64>, tape: Option<&Tape<T>>) -> Result<Var<T>> {
         let weight = self.weight.on(&beside(tape));
         self.rules

@@ -1,4 +1,4 @@
-//! Bags of vectors from a table, each reduced to one vector.
+//! Embeddings that reduce each bag of vectors to one vector.
 
 mod traced;
 
@@ -15,16 +15,16 @@ use crate::init::{Init, Source};
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by};
 
-/// The reduction of the vectors of a bag.
+/// How the vectors of a bag are reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BagMode {
-    /// Their sum.
+    /// The sum.
     Sum,
-    /// Their mean.
+    /// The mean.
     #[default]
     Mean,
-    /// For each of their values the largest; equal ones share the gradient.
+    /// The maximum of each element; equal maxima share the gradient.
     Max,
 }
 
@@ -38,23 +38,25 @@ impl BagMode {
     }
 }
 
-/// The sum, the mean or the maximum of the vectors of a bag of numbers, as
+/// The sum, the mean or the maximum of the vectors of a bag of indices:
 /// [`Embedding`](super::Embedding) followed by that reduction. An empty bag
 /// gives 0.
 ///
 /// | | shape |
 /// |---|---|
-/// | input | `[N, L]`, N bags of L numbers, or `[total]` with `offsets` |
+/// | input | `[N, L]`, N bags of L indices, or `[total]` with `offsets` |
 /// | `offsets` | `[N]`, where each bag starts, or `[N + 1]` with `include_last_offset` |
-/// | `per_sample_weights` | that of the input |
+/// | `per_sample_weights` | shape of the input |
 /// | output | `[N, embedding_dim]` |
 /// | `weight` | `[num_embeddings, embedding_dim]` |
 ///
-/// The weight starts as N(1). With `padding_idx`, that row starts as 0, gets no
-/// gradient, and its number does not count, as if it were not in the bag.
+/// The weight is initialised with N(0, 1). With `padding_idx`, that row is
+/// initialised with 0 and gets no gradient, and its index is ignored in each
+/// bag.
 ///
-/// [`lookup`](Self::lookup) takes numbers as integers. [`Module::forward`] takes
-/// bags `[N, L]` as floats, so that the layer can be the first of a network.
+/// [`lookup`](Self::lookup) takes the indices as integers. [`Module::forward`]
+/// takes bags `[N, L]` as floats, so that the layer can be the first of a
+/// network.
 ///
 /// ```
 /// use dendra_nn::tensor::{Rng, Tensor};
@@ -98,14 +100,14 @@ impl EmbeddingBag {
 pub struct EmbeddingBagSettings {
     num_embeddings: usize,
     embedding_dim: usize,
-    /// How the vectors of a bag are combined.
+    /// How the vectors of a bag are reduced.
     #[set(default = BagMode::Mean)]
     mode: BagMode,
-    /// A number that stands for padding and does not count.
+    /// The index of padding, which is ignored.
     #[set]
     padding_idx: Option<usize>,
     /// Whether the last offset is the end of the last bag instead of the start
-    /// of one.
+    /// of another.
     #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     include_last_offset: bool,
@@ -139,15 +141,16 @@ impl Settings for EmbeddingBagSettings {
 }
 
 impl<T: Float> EmbeddingBag<T> {
-    /// The reduced bags of these numbers, on the tape if there is one. Numbers
-    /// `[N, L]` are N bags; numbers `[total]` have their bags from each offset
-    /// up to the next. In the mode [`BagMode::Sum`] each vector may have a
-    /// weight that it is multiplied by, which gets a gradient.
+    /// The reduced vectors of bags, recorded on the tape if there is one.
+    /// Indices `[N, L]` are N bags; in indices `[total]` each bag reaches from
+    /// one offset to the next. In the mode [`BagMode::Sum`] each vector may be
+    /// multiplied by a weight, which gets a gradient.
     ///
     /// # Errors
     ///
-    /// When a number is not in the table, the offsets do not cut the numbers
-    /// into bags, or the weights have another shape or the mode is not `Sum`.
+    /// When an index is not in the table, the offsets are not in order or out
+    /// of range, the weights do not have the shape of the indices, or the mode
+    /// is not `Sum`.
     pub fn lookup(
         &self,
         numbers: &Tensor<i64>,
@@ -189,7 +192,7 @@ impl<T: Float> EmbeddingBag<T> {
             return Err(Error::data("", message));
         }
         let padding = self.padding_idx.map(|padding| padding as i64);
-        // What is left out of the bags needs no weight and gets no gradient.
+        // Indices of padding need no weight and get no gradient.
         let kept: Vec<usize> =
             (0..values.len()).filter(|&index| Some(values[index]) != padding).collect();
         let numbers = Tensor::from_fn([kept.len()], |i| values[kept[i]]);
@@ -231,7 +234,7 @@ impl<T: Float> EmbeddingBag<T> {
     }
 }
 
-/// The number of bags, and the bag of each number.
+/// The number of bags, and the bag of each index.
 fn bags(
     numbers: &Shape,
     offsets: Option<&[usize]>,
@@ -242,13 +245,12 @@ fn bags(
         (&[total], Some(offsets)) => {
             let offsets = match offsets.split_last() {
                 None if include_last => {
-                    let message = "expected offsets that end with that of the last bag, got none";
+                    let message = "expected at least one offset, the end of the last bag, got none";
                     return Err(Error::argument("", message));
                 }
                 Some((&end, starts)) if include_last && end == total => starts,
                 Some((&end, _)) if include_last => {
-                    let message =
-                        format!("the last of the offsets must be {total}, the end, got {end}");
+                    let message = format!("the last offset must be {total}, the end, got {end}");
                     return Err(Error::argument("", message));
                 }
                 _ => offsets,
@@ -317,11 +319,11 @@ mod tests {
         let y = ended.lookup(&numbers, Some(&all), None, None).unwrap();
         assert_eq!(y.value(), expected.value());
         let error = ended.lookup(&numbers, Some(&offsets), None, None).unwrap_err().to_string();
-        assert!(error.ends_with("the last of the offsets must be 7, the end, got 6"), "{error}");
+        assert!(error.ends_with("the last offset must be 7, the end, got 6"), "{error}");
         assert!(ended.lookup(&numbers, Some(&[]), None, None).is_err());
     }
 
-    /// Numbers, offsets, and weights of the numbers.
+    /// Indices, offsets, and weights of the indices.
     fn bags_of_three() -> (Tensor<i64>, [usize; 4], Tensor<f64>) {
         let numbers = Tensor::from([3, 1, 1, 5, 0, 2, 1]);
         let weights = Tensor::normal([7], 0.0, 1.0, &mut Rng::seed(2));
@@ -380,7 +382,7 @@ mod tests {
         let weight = layer.weight.value().to_vec();
         assert_eq!(weight[3..6], [0.0; 3]);
         let y = y.value().to_vec();
-        // The first bag has one number left, the second and the last none.
+        // The first bag has one index left, the second and the last none.
         assert_eq!(y[..3], weight[9..12]);
         assert_eq!(y[3..6], [0.0; 3]);
         assert_eq!(y[9..], [0.0; 3]);

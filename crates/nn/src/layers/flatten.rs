@@ -1,4 +1,4 @@
-//! Axes made one.
+//! Flattening of axes.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Makes a range of axes one: `[N, C, H, W]` becomes `[N, C·H·W]`.
+/// Merges a range of axes: `[N, C, H, W]` becomes `[N, C·H·W]`.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -32,13 +32,13 @@ pub struct Flatten {
 }
 
 impl Flatten {
-    /// All axes but the first, the batch.
+    /// Merges all axes after the batch axis.
     pub fn new() -> Self {
         Self::axes(1, -1)
     }
 
-    /// The axes from `start` to `end`, both included; negative ones count from
-    /// the back.
+    /// Merges the axes from `start` to `end`, both included. Negative axes
+    /// count from the end.
     pub fn axes(start: isize, end: isize) -> Self {
         Self { start, end }
     }
@@ -55,7 +55,7 @@ own_settings!(Flatten: |this, input| {
     let output = shape.flattened(this.start, this.end)?;
     match output.split_first() {
         Some((1, output)) => Ok(output.into()),
-        _ => Err(Error::argument("Flatten", "the batch must stay an axis of its own")),
+        _ => Err(Error::argument("Flatten", "the batch axis cannot be merged with others")),
     }
 });
 

@@ -1,4 +1,4 @@
-//! Maximum pooling with windows at random distances.
+//! Max pooling with random distances between windows.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use dendra_tensor::ops::lifted::batched;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, axes, check_sample};
+use super::image::{Sizes, axes, check_sample};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -21,12 +21,13 @@ pub type FractionalMaxPool2d = FractionalMaxPool<2>;
 /// [`FractionalMaxPool`] over volumes `[N, C, D, H, W]`.
 pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 
-/// The largest element of each window, with windows at random distances, so that
-/// an input can shrink by less than a half (Graham, "Fractional max-pooling",
-/// 2014). Use it as [`FractionalMaxPool2d`] or [`FractionalMaxPool3d`].
+/// The largest element of each window. The distances between the windows are
+/// random, so that an input can shrink by a factor below 2 (Graham, "Fractional
+/// max-pooling", 2014). Use it as [`FractionalMaxPool2d`] or
+/// [`FractionalMaxPool3d`].
 ///
-/// The distances are drawn in training, anew for each sample and channel;
-/// otherwise they are those of the sample ½, where PyTorch draws too.
+/// In training, the distances are drawn for each sample and channel. Otherwise
+/// they are those of the random number ½; PyTorch draws them in evaluation too.
 ///
 /// ```
 /// use dendra_nn::autograd::Tape;
@@ -42,7 +43,7 @@ pub type FractionalMaxPool3d = FractionalMaxPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct FractionalMaxPool<const D: usize> {
-    kernel_size: Extents<D>,
+    kernel_size: Sizes<D>,
     output: Output<D>,
 }
 
@@ -50,11 +51,11 @@ pub struct FractionalMaxPool<const D: usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 enum Output<const D: usize> {
-    Size(Extents<D>),
+    Size(Sizes<D>),
     Ratio([f64; D]),
 }
 
-/// An [`Output`] as files hold it.
+/// An [`Output`] as it is stored in files.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Stored {
@@ -86,24 +87,24 @@ impl<const D: usize> TryFrom<Stored> for Output<D> {
 }
 
 impl<const D: usize> FractionalMaxPool<D> {
-    /// Windows of `kernel_size`, as many as `output_size` says, each a number or
+    /// Windows of `kernel_size` with outputs of `output_size`, each a number or
     /// one for each axis.
-    pub fn size(kernel_size: impl Into<Extents<D>>, output_size: impl Into<Extents<D>>) -> Self {
+    pub fn size(kernel_size: impl Into<Sizes<D>>, output_size: impl Into<Sizes<D>>) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Size(output_size.into()) }
     }
 
-    /// Windows of `kernel_size`, as many as the input is long times a ratio below
-    /// 1 for each axis, rounded down.
-    pub fn ratio(kernel_size: impl Into<Extents<D>>, output_ratio: [f64; D]) -> Self {
+    /// Windows of `kernel_size` with outputs of the size of the input times a
+    /// ratio below 1 for each axis, rounded down.
+    pub fn ratio(kernel_size: impl Into<Sizes<D>>, output_ratio: [f64; D]) -> Self {
         Self { kernel_size: kernel_size.into(), output: Output::Ratio(output_ratio) }
     }
 
-    /// The size of the output for an input with these axes after the channels.
-    fn output_size(&self, extents: &[usize]) -> Result<[usize; D]> {
+    /// The output size for an input with these axes after the channels.
+    fn output_size(&self, input: &[usize]) -> Result<[usize; D]> {
         match self.output {
             Output::Size(size) => Ok(size.0),
             Output::Ratio(ratio) if ratio.iter().all(|ratio| *ratio > 0.0 && *ratio < 1.0) => {
-                Ok(std::array::from_fn(|axis| (extents[axis] as f64 * ratio[axis]) as usize))
+                Ok(std::array::from_fn(|axis| (input[axis] as f64 * ratio[axis]) as usize))
             }
             Output::Ratio(ratio) => {
                 let message = format!("the output ratio must be between 0 and 1, got {ratio:?}");
@@ -112,13 +113,14 @@ impl<const D: usize> FractionalMaxPool<D> {
         }
     }
 
-    /// As [`Module::forward`] with the samples that decide where the windows
-    /// are, `[N, C, D]`, and also returns the indices of the values; see
-    /// [`fractional_max_pool_with_indices`].
+    /// Like [`Module::forward`], with the random numbers `[N, C, D]` that
+    /// determine the positions of the windows. Also returns the indices of the
+    /// values; see [`fractional_max_pool_with_indices`].
     ///
     /// # Errors
     ///
-    /// When the windows do not fit the input, or the samples have another shape.
+    /// When the windows do not fit the input, or the random numbers have
+    /// another shape.
     pub fn forward_with_samples<T: Float>(
         &self,
         x: &Var<T>,
@@ -146,8 +148,8 @@ own_settings!(FractionalMaxPool<D> { const D: usize }: |this, input| {
     check_sample::<D>(&name, input)?;
     let output = this.output_size(&input[1..])?;
     for axis in 0..D {
-        let (kernel, windows, extent) = (this.kernel_size.0[axis], output[axis], input[1 + axis]);
-        if kernel == 0 || windows == 0 || kernel > extent || windows - 1 > extent - kernel {
+        let (kernel, windows, length) = (this.kernel_size.0[axis], output[axis], input[1 + axis]);
+        if kernel == 0 || windows == 0 || kernel > length || windows - 1 > length - kernel {
             let message = format!("{windows} windows of {kernel} do not fit {input}");
             return Err(Error::argument(name, message));
         }
@@ -155,8 +157,8 @@ own_settings!(FractionalMaxPool<D> { const D: usize }: |this, input| {
     Ok([input[0]].into_iter().chain(output).collect::<Shape>())
 });
 
-/// In evaluation the samples are all 0.5. Which elements are the largest depends
-/// on the data, and so a trace sees the layer as one function.
+/// In evaluation the random numbers are all 0.5. The indices of the maxima
+/// depend on the data, so a trace records the layer as one function.
 impl<const D: usize> Function for FractionalMaxPool<D> {
     fn name(&self) -> &'static str {
         match D {

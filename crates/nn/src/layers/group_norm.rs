@@ -1,4 +1,4 @@
-//! Normalisation of groups of channels, each sample for itself.
+//! Group normalisation.
 
 use std::fmt;
 
@@ -13,15 +13,15 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by, open_input};
 
-/// Brings each group of channels of each sample to mean 0 and variance 1, then
-/// scales and moves each channel:
+/// Normalises each group of channels of each sample to mean 0 and variance 1,
+/// then scales and shifts each channel:
 ///
 /// y = (x − mean) / √(variance + eps) · weight + bias
 ///
 /// for x of shape `[N, C, …]`, with the biased variance over a group's C /
 /// num_groups channels and all their elements (Wu and He, "Group
-/// normalization", 2018). The weight, which starts as 1, and the bias, which
-/// starts as 0, have the shape `[C]`.
+/// normalization", 2018). The weight, initialised with 1, and the bias,
+/// initialised with 0, have the shape `[C]`.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -35,9 +35,9 @@ use crate::settings::{Settings, initialised_by, open_input};
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct GroupNorm<T: Float = f32> {
-    /// Scales each channel.
+    /// The scale of each channel.
     pub weight: Option<Param<T>>,
-    /// Moves each channel.
+    /// The shift of each channel.
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     num_groups: usize,
@@ -53,7 +53,7 @@ impl GroupNorm {
         GroupNormSettings::with_defaults(num_groups, Some(num_channels))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `num_channels`.
     pub fn lazy(num_groups: usize) -> GroupNormSettings {
         GroupNormSettings::with_defaults(num_groups, None)
@@ -72,7 +72,7 @@ pub struct GroupNormSettings {
     /// Whether the layer has a weight and, with `bias`, a bias.
     #[set(default = true)]
     affine: bool,
-    /// Whether a layer that has a weight has a bias too.
+    /// Whether a layer with a weight also has a bias.
     #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
@@ -108,7 +108,7 @@ impl GroupNormSettings {
     }
 }
 
-/// Fills in the channels of a sample and checks them.
+/// Sets the number of channels from a sample, or checks it.
 pub(super) fn infer_channels(
     kind: &str,
     channels: &mut Option<usize>,
@@ -124,7 +124,7 @@ pub(super) fn infer_channels(
     }
 }
 
-/// Weight and bias of the channels, where there are.
+/// The weight and bias of the channels, if the layer has them.
 pub(super) fn affine<T: Float>(
     source: &mut Source<'_>,
     kind: &str,

@@ -10,62 +10,62 @@ use crate::settings::MAX_SAMPLE;
 /// A size along each of `D` axes: `[length]` of a sequence, `[height, width]`
 /// of an image, `[depth, height, width]` of a volume.
 ///
-/// A function that takes one also takes a number for all axes: `3` for `[3,
+/// A function that takes sizes also takes one number for all axes: `3` for `[3,
 /// 3]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
-pub struct Extents<const D: usize>(pub [usize; D]);
+pub struct Sizes<const D: usize>(pub [usize; D]);
 
-/// [`Extents`] of an image, `[height, width]`.
-pub type Pair = Extents<2>;
+/// The [`Sizes`] of an image, `[height, width]`.
+pub type Pair = Sizes<2>;
 
-impl<const D: usize> From<usize> for Extents<D> {
+impl<const D: usize> From<usize> for Sizes<D> {
     fn from(all: usize) -> Self {
         Self([all; D])
     }
 }
 
-impl<const D: usize> From<[usize; D]> for Extents<D> {
-    fn from(extents: [usize; D]) -> Self {
-        Self(extents)
+impl<const D: usize> From<[usize; D]> for Sizes<D> {
+    fn from(sizes: [usize; D]) -> Self {
+        Self(sizes)
     }
 }
 
-impl From<(usize, usize)> for Extents<2> {
+impl From<(usize, usize)> for Sizes<2> {
     fn from((height, width): (usize, usize)) -> Self {
         Self([height, width])
     }
 }
 
-impl From<(usize, usize, usize)> for Extents<3> {
+impl From<(usize, usize, usize)> for Sizes<3> {
     fn from((depth, height, width): (usize, usize, usize)) -> Self {
         Self([depth, height, width])
     }
 }
 
-impl<const D: usize> From<Extents<D>> for Vec<usize> {
-    fn from(Extents(extents): Extents<D>) -> Self {
-        extents.into()
+impl<const D: usize> From<Sizes<D>> for Vec<usize> {
+    fn from(Sizes(sizes): Sizes<D>) -> Self {
+        sizes.into()
     }
 }
 
-impl<const D: usize> TryFrom<Vec<usize>> for Extents<D> {
+impl<const D: usize> TryFrom<Vec<usize>> for Sizes<D> {
     type Error = String;
 
-    fn try_from(extents: Vec<usize>) -> std::result::Result<Self, String> {
-        let refuse = |extents| format!("expected {D} sizes, got {extents:?}");
-        extents.try_into().map(Self).map_err(refuse)
+    fn try_from(sizes: Vec<usize>) -> std::result::Result<Self, String> {
+        let refuse = |sizes| format!("expected {D} sizes, got {sizes:?}");
+        sizes.try_into().map(Self).map_err(refuse)
     }
 }
 
 /// `3×3`.
-impl<const D: usize> fmt::Display for Extents<D> {
+impl<const D: usize> fmt::Display for Sizes<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.map(|extent| extent.to_string()).join("×"))
+        f.write_str(&self.0.map(|size| size.to_string()).join("×"))
     }
 }
 
-impl<const D: usize> Extents<D> {
+impl<const D: usize> Sizes<D> {
     /// Writes a setting where it is not the default: `, stride 2`.
     pub(super) fn describe(
         self,
@@ -80,7 +80,7 @@ impl<const D: usize> Extents<D> {
         }
     }
 
-    /// Refuses 0.
+    /// Returns an error if a size is 0.
     pub(super) fn at_least_one(self, kind: &str, name: &str) -> Result<()> {
         if self.0.contains(&0) {
             let message = format!("{name} must be at least 1, got {self}");
@@ -90,19 +90,20 @@ impl<const D: usize> Extents<D> {
     }
 }
 
-/// The axes after the channels, as errors name them.
+/// The axes after the channels, as error messages name them.
 pub(super) fn axes<const D: usize>() -> &'static str {
     ["L", "H, W", "D, H, W"][D.clamp(1, 3) - 1]
 }
 
-/// Whether a shape is that of a batch `[N, C, …]` or of a sample `[C, …]` with
-/// this many channels and `D` axes behind them.
+/// Whether a shape is a batch `[N, C, …]` or a sample `[C, …]` with this many
+/// channels and `D` axes after them.
 pub(super) fn has_channels<const D: usize>(shape: &Shape, channels: usize) -> bool {
     let rank = shape.len();
     (rank == D + 1 || rank == D + 2) && shape[rank - D - 1] == channels
 }
 
-/// Refuses a sample that is not `[C, …]` with `D` axes after the channels.
+/// Returns an error unless a sample is `[C, …]` with `D` axes after the
+/// channels.
 pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<()> {
     if input.len() == D + 1 {
         return Ok(());
@@ -110,15 +111,14 @@ pub(super) fn check_sample<const D: usize>(kind: &str, input: &Shape) -> Result<
     Err(Error::shape(kind, format!("expected [C, {}], got {input}", axes::<D>())))
 }
 
-/// Refuses a padded input that does not fit into memory.
+/// Returns an error if a padded input would not fit into memory.
 pub(super) fn check_padded<const D: usize>(
     kind: &str,
-    extents: &[usize],
-    Extents(padding): Extents<D>,
+    sizes: &[usize],
+    Sizes(padding): Sizes<D>,
 ) -> Result<()> {
-    let padded =
-        |(extent, padding): (&usize, usize)| padding.saturating_mul(2).saturating_add(*extent);
-    let padded: Shape = extents.iter().zip(padding).map(padded).collect();
+    let padded = |(size, padding): (&usize, usize)| padding.saturating_mul(2).saturating_add(*size);
+    let padded: Shape = sizes.iter().zip(padding).map(padded).collect();
     if padded.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
         let message = format!("a padded input of {padded} has more than {MAX_SAMPLE} values");
         return Err(Error::shape(kind, message));
@@ -126,12 +126,12 @@ pub(super) fn check_padded<const D: usize>(
     Ok(())
 }
 
-/// The output shape of one sample, `[C, …]`, by a shape rule for batches. The
-/// rule includes the padding, which is checked here before.
+/// The output shape of one sample, `[C, …]`, from a shape rule for batches. The
+/// rule includes the padding, so the padded size is checked first.
 pub(super) fn output_of<const D: usize>(
     kind: &str,
     input: &Shape,
-    padding: Extents<D>,
+    padding: Sizes<D>,
     rule: impl FnOnce(&Shape) -> Result<Shape>,
 ) -> Result<Shape> {
     check_sample::<D>(kind, input)?;

@@ -1,4 +1,4 @@
-//! Normalisation of each channel of each sample.
+//! Instance normalisation.
 
 use std::fmt;
 
@@ -25,17 +25,18 @@ pub type InstanceNorm2d<T = f32> = InstanceNorm<T, 2>;
 /// [`InstanceNorm`] over a batch of volumes `[N, C, D, H, W]`.
 pub type InstanceNorm3d<T = f32> = InstanceNorm<T, 3>;
 
-/// Brings each channel of each sample to mean 0 and variance 1; with `affine`,
-/// then scales and moves it by a weight and a bias of shape `[C]`.
+/// Normalises each channel of each sample to mean 0 and variance 1. With
+/// `affine`, it then scales and shifts the channel by a weight and a bias of
+/// shape `[C]`.
 ///
-/// As [`GroupNorm`](super::GroupNorm) with as many groups as channels (Ulyanov et
-/// al., "Instance normalization", 2016). Use it as [`InstanceNorm1d`],
-/// [`InstanceNorm2d`] or [`InstanceNorm3d`].
+/// It is [`GroupNorm`](super::GroupNorm) with as many groups as channels
+/// (Ulyanov et al., "Instance normalization", 2016). Use it as
+/// [`InstanceNorm1d`], [`InstanceNorm2d`] or [`InstanceNorm3d`].
 ///
-/// With `track_running_stats` it has running statistics of shape `[C]`, which it
-/// uses outside training. In training they move towards those of the batch:
-/// running = (1 − momentum) · running + momentum · batch, where the batch's mean
-/// and (unbiased) variance are the averages of those of its samples.
+/// With `track_running_stats` it has running statistics of shape `[C]` and uses
+/// them outside training. In training they move towards those of the batch:
+/// running = (1 − momentum) · running + momentum · batch, where the batch's
+/// mean and (unbiased) variance are the averages over its samples.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -49,15 +50,15 @@ pub type InstanceNorm3d<T = f32> = InstanceNorm<T, 3>;
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct InstanceNorm<T: Float, const D: usize> {
-    /// Scales each channel; starts as 1.
+    /// The scale of each channel, initialised with 1.
     pub weight: Option<Param<T>>,
-    /// Moves each channel; starts as 0.
+    /// The shift of each channel, initialised with 0.
     pub bias: Option<Param<T>>,
-    /// The mean to use outside training; starts as 0.
+    /// The mean to use outside training, initialised with 0.
     pub running_mean: Option<Buffer<T>>,
-    /// The variance to use outside training; starts as 1.
+    /// The variance to use outside training, initialised with 1.
     pub running_var: Option<Buffer<T>>,
-    /// Stays 0, as in PyTorch, whose state dict has it.
+    /// Always 0, as in PyTorch, whose state dict contains it.
     pub num_batches_tracked: Option<Counter>,
     #[parameters(skip)]
     num_features: usize,
@@ -73,7 +74,7 @@ impl<const D: usize> InstanceNorm<f32, D> {
         InstanceNormSettings::with_defaults(Some(num_features))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `num_features`.
     pub fn lazy() -> InstanceNormSettings<D> {
         InstanceNormSettings::with_defaults(None)
@@ -88,15 +89,15 @@ pub struct InstanceNormSettings<const D: usize> {
     /// The number added to the variance.
     #[set(default = 1e-5)]
     eps: f64,
-    // Files from before there were running statistics have neither.
-    /// The share of a batch in the running statistics after it.
+    // Older files have neither of these settings.
+    /// The weight of a new batch in the running statistics.
     #[set(default = 0.1)]
     #[serde(default = "momentum")]
     momentum: f64,
     /// Whether the layer has a weight and, with `bias`, a bias.
     #[set(default = false)]
     affine: bool,
-    /// Whether a layer that has a weight has a bias too.
+    /// Whether a layer with a weight also has a bias.
     #[set(default = true)]
     #[serde(default = "yes")]
     bias: bool,
@@ -182,7 +183,7 @@ impl<T: Float, const D: usize> InstanceNorm<T, D> {
         x.group_norm(channels, weight.as_ref(), bias.as_ref(), self.eps)
     }
 
-    /// Has the running statistics move towards those of a batch.
+    /// Updates the running statistics with those of a batch.
     fn track(&self, x: &Var<T>, [mean, variance]: [&Buffer<T>; 2]) -> Result<()> {
         let (Some(tape), &[samples, channels, ..]) = (x.tape(), &x.shape()[..]) else {
             return Ok(());

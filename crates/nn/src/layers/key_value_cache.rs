@@ -1,10 +1,10 @@
-//! The keys and values that a generator keeps from position to position.
+//! Cached keys and values for generation.
 
 use dendra_autograd::Var;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
-/// The keys and values that a generator has computed for the positions so far,
-/// so that each new position costs one query.
+/// The keys and values of all positions generated so far, so that each new
+/// position needs only one query.
 #[derive(Clone, Debug, Default)]
 pub struct KeyValueCache<T: Float = f32> {
     /// Keys and values, `[N, num_heads, S, E / num_heads]`.
@@ -17,16 +17,16 @@ impl<T: Float> KeyValueCache<T> {
         self.kept.as_ref().map_or(0, |[keys, _]| keys.shape()[2])
     }
 
-    /// Whether it is empty.
+    /// Whether there are no positions.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets all positions but the last `length`.
+    /// Removes all positions except the last `length`.
     ///
     /// # Errors
     ///
-    /// Never in practice: the cache's tensors have the axes it gave them.
+    /// Never in practice: the tensors of the cache always have four axes.
     pub fn keep_last(&mut self, length: usize) -> Result<()> {
         let first = self.len().saturating_sub(length);
         if let Some(kept) = self.kept.as_mut().filter(|_| first > 0) {
@@ -37,12 +37,12 @@ impl<T: Float> KeyValueCache<T> {
         Ok(())
     }
 
-    /// Keeps these samples of the batch, in this order; one may be kept several
-    /// times, as a beam search needs.
+    /// Keeps these samples of the batch, in this order. A sample may be kept
+    /// several times, as in a beam search.
     ///
     /// # Errors
     ///
-    /// When a number is not below the number of samples.
+    /// When an index is not below the number of samples.
     pub fn select(&mut self, samples: &[usize]) -> Result<()> {
         for part in self.kept.iter_mut().flatten() {
             *part = part.index_select(0, samples)?;
@@ -50,12 +50,12 @@ impl<T: Float> KeyValueCache<T> {
         Ok(())
     }
 
-    /// Appends keys and values of new positions, `[N, heads, L, width]` each, and
-    /// returns those of all positions.
+    /// Appends keys and values of new positions, `[N, heads, L, width]` each,
+    /// and returns those of all positions.
     ///
     /// # Errors
     ///
-    /// When batch, heads or width differ from those of the positions before.
+    /// When batch, heads or width differ from those of the earlier positions.
     pub fn extend(&mut self, new: [Var<T>; 2]) -> Result<[Var<T>; 2]> {
         let all = match &self.kept {
             None => new,

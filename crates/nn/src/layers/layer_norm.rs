@@ -1,4 +1,4 @@
-//! Normalisation of each sample over its last axes.
+//! Layer normalisation and RMS normalisation.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by, open_input};
 
-/// Brings the last axes of each sample to mean 0 and variance 1, then scales and
-/// moves each of their elements:
+/// Normalises the last axes of each sample to mean 0 and variance 1, then
+/// scales and shifts each of their elements:
 ///
 /// y = (x − mean) / √(variance + eps) · weight + bias
 ///
 /// with the biased variance (Ba, Kiros and Hinton, "Layer normalization",
-/// 2016). Input and output have one shape, which ends with `normalized_shape`;
-/// the weight, which starts as 1, and the bias, which starts as 0, have the
-/// shape `normalized_shape`.
+/// 2016). Input and output have the same shape, which ends with
+/// `normalized_shape`. The weight, initialised with 1, and the bias,
+/// initialised with 0, have the shape `normalized_shape`.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -34,9 +34,9 @@ use crate::settings::{Settings, initialised_by, open_input};
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct LayerNorm<T: Float = f32> {
-    /// Scales each element.
+    /// The scale of each element.
     pub weight: Option<Param<T>>,
-    /// Moves each element.
+    /// The shift of each element.
     pub bias: Option<Param<T>>,
     #[parameters(skip)]
     normalized_shape: Vec<usize>,
@@ -45,13 +45,13 @@ pub struct LayerNorm<T: Float = f32> {
 }
 
 impl LayerNorm {
-    /// Settings of a layer over the last axes, which have these extents.
+    /// Settings of a layer over the last axes, which have this shape.
     pub fn new(normalized_shape: impl Into<Shape>) -> LayerNormSettings {
         LayerNormSettings::with_defaults(Some(normalized_shape.into().to_vec()))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
-    /// last axis alone.
+    /// Like [`new`](Self::new), for [`Sequential`](crate::Sequential), over the
+    /// last axis only.
     pub fn lazy() -> LayerNormSettings {
         LayerNormSettings::with_defaults(None)
     }
@@ -68,7 +68,7 @@ pub struct LayerNormSettings {
     /// Whether the layer has a weight and, with `bias`, a bias.
     #[set(default = true)]
     elementwise_affine: bool,
-    /// Whether a layer that has a weight has a bias too.
+    /// Whether a layer with a weight also has a bias.
     #[set(default = true)]
     bias: bool,
 }
@@ -78,9 +78,9 @@ pub struct LayerNormSettings {
 ///
 /// y = x / √(mean of x² + eps) · weight
 ///
-/// (Zhang and Sennrich, "Root mean square layer normalization", 2019.) Shapes
-/// are those of [`LayerNorm`]; there is no bias. `eps` is the distance from 1 to
-/// the next number of the element type unless it is given.
+/// (Zhang and Sennrich, "Root mean square layer normalization", 2019.) The
+/// shapes are those of [`LayerNorm`]; there is no bias. The default of `eps` is
+/// the machine epsilon of the element type.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -94,7 +94,7 @@ pub struct LayerNormSettings {
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct RMSNorm<T: Float = f32> {
-    /// Scales each element; starts as 1.
+    /// The scale of each element, initialised with 1.
     pub weight: Option<Param<T>>,
     #[parameters(skip)]
     normalized_shape: Vec<usize>,
@@ -103,13 +103,13 @@ pub struct RMSNorm<T: Float = f32> {
 }
 
 impl RMSNorm {
-    /// Settings of a layer over the last axes, which have these extents.
+    /// Settings of a layer over the last axes, which have this shape.
     pub fn new(normalized_shape: impl Into<Shape>) -> RMSNormSettings {
         RMSNormSettings::with_defaults(Some(normalized_shape.into().to_vec()))
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), over the
-    /// last axis alone.
+    /// Like [`new`](Self::new), for [`Sequential`](crate::Sequential), over the
+    /// last axis only.
     pub fn lazy() -> RMSNormSettings {
         RMSNormSettings::with_defaults(None)
     }
@@ -120,8 +120,8 @@ impl RMSNorm {
 #[serde(deny_unknown_fields)]
 pub struct RMSNormSettings {
     normalized_shape: Option<Vec<usize>>,
-    /// The number added to the mean square. The default is the distance from 1
-    /// to the next number of the element type.
+    /// The number added to the mean square. The default is the machine epsilon
+    /// of the element type.
     #[set]
     eps: Option<f64>,
     /// Whether the layer has a weight.
@@ -132,7 +132,7 @@ pub struct RMSNormSettings {
 initialised_by!(LayerNormSettings => LayerNorm, any T: LayerNorm<T>);
 initialised_by!(RMSNormSettings => RMSNorm, any T: RMSNorm<T>);
 
-/// Fills in the axes and checks that the input ends with them.
+/// Sets the axes from the input, or checks that the input ends with them.
 fn infer(kind: &str, normalized: &mut Option<Vec<usize>>, input: &Shape) -> Result<Shape> {
     let Some(&last) = input.last() else {
         return Err(Error::shape(kind, "expected values along an axis, got a scalar"));
@@ -144,7 +144,7 @@ fn infer(kind: &str, normalized: &mut Option<Vec<usize>>, input: &Shape) -> Resu
     Err(Error::shape(kind, format!("expected the last axes {normalized:?}, got {input}")))
 }
 
-/// The extents, and a way to make parameters of that shape.
+/// The shape of the parameters, and a function that makes them.
 fn shape_of(kind: &str, normalized: &Option<Vec<usize>>) -> Result<Vec<usize>> {
     let normalized = normalized.clone().ok_or_else(|| open_input(kind, "normalized_shape"))?;
     if normalized.is_empty() {

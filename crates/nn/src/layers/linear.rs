@@ -21,7 +21,7 @@ use crate::settings::{Settings, initialised_by, open_input};
 /// | `weight` | `[out_features, in_features]` |
 /// | `bias` | `[out_features]` |
 ///
-/// Both start as U(±1/√in_features).
+/// Both are initialised with U(±1/√in_features).
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -48,7 +48,7 @@ impl Linear {
         LinearSettings::with_defaults(Some(in_features), out_features)
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `in_features`.
     pub fn lazy(out_features: usize) -> LinearSettings {
         LinearSettings::with_defaults(None, out_features)
@@ -68,7 +68,7 @@ pub struct LinearSettings {
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]
     weight_init: Init,
-    /// The distribution that the bias is drawn from. Its fans are those of the
+    /// The distribution that the bias is drawn from. It uses the fans of the
     /// weight.
     #[set(default = Init::pytorch())]
     #[serde(skip, default = "Init::pytorch")]

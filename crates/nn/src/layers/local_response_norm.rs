@@ -1,4 +1,4 @@
-//! Normalisation of each value by its neighbours in other channels.
+//! Local response normalisation.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Divides each value by how large those of the channels around it are, at the
-/// same place (Krizhevsky et al., "ImageNet classification with deep
+/// Divides each value by a function of the values at the same position in
+/// neighbouring channels (Krizhevsky et al., "ImageNet classification with deep
 /// convolutional neural networks", 2012):
 ///
 /// y = x / (k + alpha / size · Σ x²)^beta
 ///
 /// where the sum is over `size` channels, from size / 2 (rounded down) before
-/// to (size − 1) / 2 after; those that do not exist count as 0. Input and
+/// to (size − 1) / 2 after. Channels that do not exist count as 0. Input and
 /// output have the shape `[N, C, …]`, with at least one axis after the
 /// channels.
 ///
@@ -50,13 +50,13 @@ pub struct LocalResponseNorm {
 }
 
 impl LocalResponseNorm {
-    /// The layer for sums over `size` channels.
+    /// Makes a layer for sums over `size` channels.
     pub fn new(size: usize) -> Self {
         Self::with_defaults(size)
     }
 
-    /// Refuses a wrong setting, and an input with this many axes behind the
-    /// batch if those are too few.
+    /// Checks the settings, and that an input with this many axes after the
+    /// batch axis has enough.
     fn check(&self, axes: usize) -> Result<()> {
         let &Self { size, alpha, beta, k } = self;
         let message = if size == 0 {
@@ -64,7 +64,10 @@ impl LocalResponseNorm {
         } else if ![alpha, beta, k].into_iter().all(f64::is_finite) {
             format!("alpha, beta and k must be finite, got {alpha}, {beta} and {k}")
         } else if axes < 2 {
-            return Err(Error::shape("LocalResponseNorm", "expected [N, C, …] of 3 axes or more"));
+            return Err(Error::shape(
+                "LocalResponseNorm",
+                "expected [N, C, …] with at least 3 axes",
+            ));
         } else {
             return Ok(());
         };
@@ -78,8 +81,7 @@ impl LocalResponseNorm {
             return Ok(x.clone());
         }
         let (samples, channels) = (shape[0], shape[1]);
-        // Channels beyond the first and the last one add nothing, however many
-        // they are.
+        // Channels before the first and after the last one add nothing.
         let [before, after] = [self.size / 2, (self.size - 1) / 2].map(|n| n.min(channels));
         let window = before + 1 + after;
         let rest = x.value().len() / (samples * channels);
@@ -152,6 +154,6 @@ mod tests {
         assert!(build(LocalResponseNorm::new(2).k(f64::NAN)).unwrap_err().contains("finite"));
         let x = Var::new(Tensor::<f32>::zeros([2, 3]));
         let error = LocalResponseNorm::new(2).forward(&x).unwrap_err().to_string();
-        assert_eq!(error, "LocalResponseNorm 2: expected [N, C, …] of 3 axes or more");
+        assert_eq!(error, "LocalResponseNorm 2: expected [N, C, …] with at least 3 axes");
     }
 }

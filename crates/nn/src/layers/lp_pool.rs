@@ -1,4 +1,4 @@
-//! The norm of windows.
+//! Pooling by the p-norm.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use dendra_tensor::ops::lifted;
 use dendra_tensor::{Error, Float, Ops, PoolOptions, Result};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -27,18 +27,18 @@ pub type LPPool3d = LPPool<3>;
 ///
 /// y = (Σ xᵖ)^(1/p)
 ///
-/// With p = 1 it is the sum, and the larger p is, the closer it comes to the
-/// maximum. As in PyTorch it is xᵖ that is summed and not |x|ᵖ, so that the
-/// result is NaN where that sum is negative. Where the sum is 0, no gradient
-/// flows. Use it as [`LPPool1d`], [`LPPool2d`] or [`LPPool3d`].
+/// With p = 1 it is the sum; for large p it approaches the maximum. As in
+/// PyTorch, xᵖ is summed instead of |x|ᵖ, so the result is NaN where that sum
+/// is negative. Where the sum is 0, the gradient is 0. Use it as [`LPPool1d`],
+/// [`LPPool2d`] or [`LPPool3d`].
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H − kernel_size) / stride⌋ + 1, and one axis or three in the place
-/// of H and W.
+/// with H′ = ⌊(H − kernel_size) / stride⌋ + 1. Sequences and volumes have one
+/// or three axes instead of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -54,10 +54,10 @@ pub type LPPool3d = LPPool<3>;
 #[serde(deny_unknown_fields)]
 pub struct LPPool<const D: usize> {
     norm_type: f64,
-    kernel_size: Extents<D>,
-    /// Elements from one window to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two windows.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// Whether the number of windows is rounded up. The part of a window
     /// outside the input then counts as the mean of the part inside.
     #[set(default = false)]
@@ -65,9 +65,9 @@ pub struct LPPool<const D: usize> {
 }
 
 impl<const D: usize> LPPool<D> {
-    /// The norm of this type over windows of this size, a number or one for each
-    /// axis, side by side.
-    pub fn new(norm_type: f64, kernel_size: impl Into<Extents<D>>) -> Self {
+    /// The p-norm over windows of this size, a number or one for each axis. The
+    /// stride is the window size unless it is set.
+    pub fn new(norm_type: f64, kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(norm_type, kernel_size.into())
     }
 
@@ -109,7 +109,7 @@ fn name<const D: usize>() -> String {
 
 own_settings!(LPPool<D> { const D: usize }: |this, input| {
     this.check()?;
-    output_of(&name::<D>(), input, Extents::<D>::from(0), |x| this.options().avg_pool_shape(x))
+    output_of(&name::<D>(), input, Sizes::<D>::from(0), |x| this.options().avg_pool_shape(x))
 });
 
 impl<T: Float, const D: usize> Module<T> for LPPool<D> {

@@ -1,4 +1,4 @@
-//! The maximum of windows.
+//! Max pooling.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use dendra_tensor::ops::max_unpool::max_pool_with_indices;
 use dendra_tensor::{Float, PoolOptions, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::image::{Extents, output_of};
+use super::image::{Sizes, output_of};
 use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
@@ -32,8 +32,8 @@ pub type MaxPool3d = MaxPool<3>;
 /// | input | `[N, C, H, W]` |
 /// | output | `[N, C, H′, W′]` |
 ///
-/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and
-/// one axis or three in the place of H and W.
+/// with H′ = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1.
+/// Sequences and volumes have one or three axes instead of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -50,38 +50,39 @@ pub type MaxPool3d = MaxPool<3>;
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
 pub struct MaxPool<const D: usize> {
-    kernel_size: Extents<D>,
-    /// Elements from one window to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two windows.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides, at most half of the window.
     #[set(into, default = 0)]
-    padding: Extents<D>,
-    /// Elements from one tap of a window to the next.
+    padding: Sizes<D>,
+    /// The distance between two elements of a window.
     #[set(into, default = 1)]
-    dilation: Extents<D>,
+    dilation: Sizes<D>,
     /// Whether the number of windows is rounded up.
     #[set(default = false)]
     ceil_mode: bool,
 }
 
 impl<const D: usize> MaxPool<D> {
-    /// Windows of this size, a number or one for each axis, side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    /// Windows of this size, a number or one for each axis. The stride is the
+    /// window size unless it is set.
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 
     /// Like [`Module::forward`], and also returns the positions of the values:
     /// row-major indices over the axes after the channels, as [`MaxUnpool`]
-    /// takes them (PyTorch's `return_indices=True`). Of equal values the first
-    /// counts.
+    /// takes them (PyTorch's `return_indices=True`). Among equal values the
+    /// first counts.
     ///
     /// [`MaxUnpool`]: super::MaxUnpool
     ///
     /// # Errors
     ///
-    /// When the windows do not fit the input, or one of them lies outside it
-    /// and has no value.
+    /// When the windows do not fit the input, or a window lies outside it and
+    /// has no value.
     ///
     /// ```
     /// use dendra_nn::MaxPool2d;
@@ -111,7 +112,7 @@ impl<const D: usize> MaxPool<D> {
 }
 
 impl MaxPool<2> {
-    /// Whether the windows are 2×2, side by side.
+    /// Whether the windows are 2×2 and do not overlap.
     pub(crate) fn halves(&self) -> bool {
         *self == Self::new(2)
     }

@@ -1,4 +1,4 @@
-//! Maxima put back to where a pooling found them.
+//! The partial inverse of max pooling.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use dendra_derive::Setters;
 use dendra_tensor::ops::max_unpool::max_unpool;
 use dendra_tensor::{Error, Float, Result, Shape, Tensor};
 
-use super::image::{Extents, axes};
+use super::image::{Sizes, axes};
 use crate::context;
 
 /// [`MaxUnpool`] over sequences `[N, C, L]`.
@@ -19,11 +19,12 @@ pub type MaxUnpool2d = MaxUnpool<2>;
 /// [`MaxUnpool`] over volumes `[N, C, D, H, W]`.
 pub type MaxUnpool3d = MaxUnpool<3>;
 
-/// A partial inverse of [`MaxPool`](super::MaxPool): puts each maximum back to
-/// where [`forward_with_indices`](super::MaxPool::forward_with_indices) found
-/// it, with zeros everywhere else (Zeiler and Fergus, "Visualizing and
-/// understanding convolutional networks", 2014). Use it as [`MaxUnpool1d`],
-/// [`MaxUnpool2d`] or [`MaxUnpool3d`], with the settings of the pooling.
+/// A partial inverse of [`MaxPool`](super::MaxPool): writes each maximum to the
+/// position at which
+/// [`forward_with_indices`](super::MaxPool::forward_with_indices) found it, and
+/// zeros everywhere else (Zeiler and Fergus, "Visualizing and understanding
+/// convolutional networks", 2014). Use it as [`MaxUnpool1d`], [`MaxUnpool2d`]
+/// or [`MaxUnpool3d`], with the settings of the pooling.
 ///
 /// | | shape |
 /// |---|---|
@@ -31,7 +32,7 @@ pub type MaxUnpool3d = MaxUnpool<3>;
 /// | output | `[N, C, H′, W′]` |
 ///
 /// with H′ = (H − 1)·stride − 2·padding + kernel_size unless the output size is
-/// given, and one axis or three in the place of H and W.
+/// given. Sequences and volumes have one or three axes instead of H and W.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -48,29 +49,29 @@ pub type MaxUnpool3d = MaxUnpool<3>;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Setters)]
 pub struct MaxUnpool<const D: usize> {
-    kernel_size: Extents<D>,
-    /// Elements from one window to the next.
+    kernel_size: Sizes<D>,
+    /// The distance between two windows.
     #[set(into, default = kernel_size)]
-    stride: Extents<D>,
+    stride: Sizes<D>,
     /// The number of elements added on both sides.
     #[set(into, default = 0)]
-    padding: Extents<D>,
+    padding: Sizes<D>,
 }
 
 impl<const D: usize> MaxUnpool<D> {
-    /// For a pooling with windows of this size, a number or one for each axis,
-    /// side by side.
-    pub fn new(kernel_size: impl Into<Extents<D>>) -> Self {
+    /// Makes a layer for a pooling with windows of this size, a number or one
+    /// for each axis. The stride is the window size unless it is set.
+    pub fn new(kernel_size: impl Into<Sizes<D>>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
 
-    /// The maxima at the places that the indices name, in an output of
+    /// Writes the maxima to the positions of the indices, in an output of
     /// `output_size`, which differs from the formula by less than the stride.
     ///
     /// # Errors
     ///
-    /// When the input has another number of axes, the indices have another shape
-    /// or name a place that does not exist, or the output size is another.
+    /// When the input has another number of axes, the indices have another
+    /// shape or are out of range, or the output size differs too much.
     pub fn forward<T: Float>(
         &self,
         x: &Var<T>,
@@ -82,7 +83,7 @@ impl<const D: usize> MaxUnpool<D> {
             .map_err(|error| context::in_layer(error, None, self))
     }
 
-    /// The size of the output: that asked for, or that of the formula.
+    /// The output size: the given one, or that of the formula.
     fn size(&self, x: &Shape, asked: Option<[usize; D]>) -> Result<[usize; D]> {
         if x.len() != D + 1 && x.len() != D + 2 {
             return Err(Error::shape("", format!("expected [N, C, {}], got {x}", axes::<D>())));
@@ -90,14 +91,14 @@ impl<const D: usize> MaxUnpool<D> {
         let mut size = [0; D];
         for (axis, size) in size.iter_mut().enumerate() {
             let [kernel, stride, padding] =
-                [self.kernel_size, self.stride, self.padding].map(|Extents(all)| all[axis]);
-            let extent = x[x.len() - D + axis];
+                [self.kernel_size, self.stride, self.padding].map(|Sizes(all)| all[axis]);
+            let length = x[x.len() - D + axis];
             let formula = || {
-                let reach = extent.checked_sub(1)?.checked_mul(stride)?.checked_add(kernel)?;
+                let reach = length.checked_sub(1)?.checked_mul(stride)?.checked_add(kernel)?;
                 reach.checked_sub(padding.checked_mul(2)?)
             };
             let Some(formula) = formula() else {
-                let message = format!("there is no output for an input of {x}");
+                let message = format!("the output of an input of {x} has no elements");
                 return Err(Error::shape("", message));
             };
             *size = asked.map_or(formula, |asked| asked[axis]);

@@ -1,4 +1,4 @@
-//! Layers that add to the edges of sequences, images and volumes.
+//! Padding of sequences, images and volumes.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// How many elements come before and after each of `D` axes, from the last axis
-/// on towards the first: left and right, then top and bottom, then front and
-/// back. A negative number takes elements away.
+/// The number of elements added before and after each of `D` axes, starting
+/// with the last axis: left and right, then top and bottom, then front and
+/// back. A negative number removes elements.
 ///
-/// A function that takes margins also takes a number for all of them, or a
+/// A function that takes margins also takes one number for all of them, or a
 /// tuple in PyTorch's order: `(left, right, top, bottom)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<[isize; 2]>", into = "Vec<[isize; 2]>")]
@@ -76,13 +76,13 @@ impl<const D: usize> fmt::Display for Margins<D> {
     }
 }
 
-/// The shape of a sample `[C, …]` with its margins.
+/// The shape of a sample `[C, …]` after padding.
 fn padded_sample<const D: usize>(kind: &str, input: &Shape, pad: &Pad) -> Result<Shape> {
     check_sample::<D>(kind, input)?;
     Op::<f32>::output_shape(pad, &[input])
 }
 
-/// A batch `[N, C, …]` or a sample `[C, …]` with its margins.
+/// Pads a batch `[N, C, …]` or a sample `[C, …]`.
 fn padded<T: Float, const D: usize>(x: &Var<T>, pad: Pad) -> Result<Var<T>> {
     if x.shape().len() != D + 1 && x.shape().len() != D + 2 {
         let message = format!("expected [N, C, {}], got {}", axes::<D>(), x.shape());
@@ -91,8 +91,8 @@ fn padded<T: Float, const D: usize>(x: &Var<T>, pad: Pad) -> Result<Var<T>> {
     Var::try_apply(pad, &[x])
 }
 
-/// Paddings over one, two and three axes, with the number in the margins where
-/// there is one.
+/// Defines padding layers for one, two and three axes, with the padding value
+/// where there is one.
 macro_rules! paddings {
     ($(
         $(#[doc = $doc:literal])*
@@ -118,7 +118,7 @@ macro_rules! paddings {
         }
 
         impl<const D: usize> $name<D> {
-            /// The layer with these margins, a number or one for each side.
+            /// Makes a layer with these margins, a number or one for each side.
             pub fn new(padding: impl Into<Margins<D>> $(, $value: f64)?) -> Self {
                 Self { padding: padding.into() $(, $value)? }
             }
@@ -150,7 +150,7 @@ macro_rules! paddings {
 }
 
 paddings! {
-    /// Zeros at the edges.
+    /// Pads with zeros.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -165,7 +165,7 @@ paddings! {
     /// ```
     ZeroPad (ZeroPad1d, ZeroPad2d, ZeroPad3d): |_pad| PadMode::Constant(0.0);
 
-    /// One number at the edges.
+    /// Pads with a constant.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -180,8 +180,8 @@ paddings! {
     ConstantPad (ConstantPad1d, ConstantPad2d, ConstantPad3d) { value }:
     |pad| PadMode::Constant(pad.value);
 
-    /// The input mirrored at its edges, which are not repeated; margins are
-    /// shorter than the input.
+    /// Pads with the input mirrored at its edges, which are not repeated.
+    /// Margins must be shorter than the input.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -195,7 +195,7 @@ paddings! {
     /// ```
     ReflectionPad (ReflectionPad1d, ReflectionPad2d, ReflectionPad3d): |_pad| PadMode::Reflect;
 
-    /// The element at the edge repeated.
+    /// Pads with the element at the edge.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -209,8 +209,8 @@ paddings! {
     ReplicationPad (ReplicationPad1d, ReplicationPad2d, ReplicationPad3d):
     |_pad| PadMode::Replicate;
 
-    /// The elements from the other end; margins are at most as long as the
-    /// input.
+    /// Pads with the elements from the other end. Margins are at most as long
+    /// as the input.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;

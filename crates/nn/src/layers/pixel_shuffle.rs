@@ -1,4 +1,4 @@
-//! Channels to pixels and back, and channels in another order.
+//! Pixel shuffle, its inverse, and channel shuffle.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Both directions: the shape of an image `[C, H, W]`, and the operation.
+/// Defines both directions: the shape of an image `[C, H, W]`, and the
+/// operation.
 macro_rules! shuffles {
     ($(
         $(#[doc = $doc:literal])*
@@ -28,7 +29,7 @@ macro_rules! shuffles {
         }
 
         impl $name {
-            /// The layer for squares of `factor` × `factor` pixels.
+            /// Makes a layer for squares of `factor` × `factor` pixels.
             pub fn new(factor: usize) -> Self {
                 Self { factor }
             }
@@ -86,7 +87,7 @@ shuffles! {
     /// The inverse of [`PixelShuffle`]: `[N, C, H·r, W·r]` becomes
     /// `[N, C·r², H, W]`.
     PixelUnshuffle, pixel_unshuffle: |factor, channels, height, width| {
-        let divides = |extent: usize| factor > 0 && extent.is_multiple_of(factor);
+        let divides = |size: usize| factor > 0 && size.is_multiple_of(factor);
         let parts = factor.checked_mul(factor).and_then(|square| channels.checked_mul(square));
         parts
             .filter(|_| divides(height) && divides(width))
@@ -94,11 +95,11 @@ shuffles! {
     };
 }
 
-/// The channels of `[N, C, …]` in another order, so that each of `groups`
-/// groups of neighbours afterwards has channels of all groups before: grouped
-/// convolutions see each other's channels (Zhang et al., "ShuffleNet: an
-/// extremely efficient convolutional neural network for mobile devices", 2018).
-/// There is at least one axis after the channels.
+/// Interleaves the channels of `[N, C, …]`, so that each of `groups` groups of
+/// neighbouring channels in the output contains channels of all groups of the
+/// input. A grouped convolution then reads channels of all groups (Zhang et
+/// al., "ShuffleNet: an extremely efficient convolutional neural network for
+/// mobile devices", 2018). There is at least one axis after the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Parameters, Serialize, Deserialize)]
 #[parameters(skip)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +108,7 @@ pub struct ChannelShuffle {
 }
 
 impl ChannelShuffle {
-    /// The layer for this many groups.
+    /// Makes a layer for this many groups.
     pub fn new(groups: usize) -> Self {
         Self { groups }
     }
@@ -119,7 +120,7 @@ own_settings!(ChannelShuffle: |this, input| {
         Some(&channels) if input.len() > 1 && divides(channels) => Ok(input.clone()),
         _ => {
             let groups = this.groups;
-            let message = format!("{input} has no channels that divide into {groups} groups");
+            let message = format!("the channels of {input} do not divide into {groups} groups");
             Err(Error::argument("ChannelShuffle", message))
         }
     }
@@ -164,7 +165,7 @@ mod tests {
         let wrong = Sequential::input([6, 2]).layer(ChannelShuffle::new(4));
         assert_eq!(
             wrong.build(&mut Rng::seed(0)).unwrap_err().to_string(),
-            "layer 0 (ChannelShuffle): [6, 2] has no channels that divide into 4 groups"
+            "layer 0 (ChannelShuffle): the channels of [6, 2] do not divide into 4 groups"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Positions of a sequence as vectors, for attention.
+//! Position embeddings for attention.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Adds a fixed pattern of sines and cosines to a sequence `[…, L, E]`:
+/// Adds fixed sines and cosines of the position to a sequence `[…, L, E]`:
 ///
 /// y\[t, 2i\] = x\[t, 2i\] + sin(t / 10000^(2i/E)), and y\[t, 2i + 1\] with the
 /// cosine (Vaswani et al., "Attention is all you need", 2017).
@@ -35,7 +35,8 @@ own_settings!(SinusoidalPositions: |_this, input| match input.len() {
 });
 
 impl SinusoidalPositions {
-    /// The pattern of `length` positions from `first` on, `[length, width]`.
+    /// The values for `length` positions starting at `first`, `[length,
+    /// width]`.
     pub fn table<T: Float>(first: usize, length: usize, width: usize) -> Tensor<T> {
         Tensor::from_fn([length, width], |index| {
             let (t, i) = (first + index / width, index % width);
@@ -45,8 +46,8 @@ impl SinusoidalPositions {
     }
 }
 
-/// The last two extents of a sequence.
-fn extents<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
+/// The last two axis lengths of a sequence.
+fn sizes<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
     match x.shape()[..] {
         [.., length, width] => Ok([length, width]),
         _ => Err(Error::shape(kind, format!("expected a sequence […, L, E], got {}", x.shape()))),
@@ -55,7 +56,7 @@ fn extents<T: Float>(kind: &str, x: &Var<T>) -> Result<[usize; 2]> {
 
 impl<T: Float> Module<T> for SinusoidalPositions {
     fn forward(&self, x: &Var<T>) -> Result<Var<T>> {
-        let [length, width] = extents("SinusoidalPositions", x)?;
+        let [length, width] = sizes("SinusoidalPositions", x)?;
         x.add(&Var::new(Self::table(0, length, width)))
     }
 }
@@ -67,7 +68,8 @@ impl fmt::Display for SinusoidalPositions {
 }
 
 /// Adds a trained vector for each position to a sequence `[…, L, E]`, for L up
-/// to `max_length`. The weight, `[max_length, E]`, starts as N(0.02²).
+/// to `max_length`. The weight, `[max_length, E]`, is initialised with N(0,
+/// 0.02²).
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -82,12 +84,12 @@ impl fmt::Display for SinusoidalPositions {
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct LearnedPositions<T: Float = f32> {
-    /// The vectors.
+    /// The vector of each position.
     pub weight: Param<T>,
 }
 
 impl LearnedPositions {
-    /// Vectors of this width for this many positions.
+    /// Makes vectors of this width for this many positions.
     ///
     /// # Errors
     ///
@@ -96,11 +98,11 @@ impl LearnedPositions {
         Self::new_as(max_length, width, rng)
     }
 
-    /// As [`new`](Self::new), for any number type.
+    /// Like [`new`](Self::new), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// Like [`new`](Self::new).
     pub fn new_as<T: Float>(
         max_length: usize,
         width: usize,
@@ -115,17 +117,19 @@ impl LearnedPositions {
 }
 
 impl<T: Float> LearnedPositions<T> {
-    /// The sequence with the vectors of the positions from `first` on added.
+    /// Adds the vectors of the positions from `first` on to the sequence.
     ///
     /// # Errors
     ///
-    /// When the width differs or the sequence has more positions.
+    /// When the width differs, or the sequence has more positions than there
+    /// are vectors.
     pub fn add(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
         let added = || {
-            let [length, _] = extents("", x)?;
+            let [length, _] = sizes("", x)?;
             let most = self.weight.value().shape()[0];
             if length > most.saturating_sub(first) {
-                let message = format!("{length} positions from {first} on, and there are {most}");
+                let message =
+                    format!("expected at most {most} positions, got {length} starting at {first}");
                 return Err(Error::shape("", message));
             }
             x.add(&self.weight.on(x).narrow(0, first, length)?)
@@ -146,12 +150,12 @@ impl<T: Float> fmt::Display for LearnedPositions<T> {
     }
 }
 
-/// Turns pairs of a query's or key's elements by an angle that grows with the
-/// position, so that their product depends on the distance alone (Su et al.,
-/// "RoFormer", 2021).
+/// Rotates pairs of elements of a query or key by an angle proportional to the
+/// position, so that the product of a query and a key depends only on the
+/// distance between them (Su et al., "RoFormer", 2021).
 ///
-/// For x of shape `[…, L, D]`, the elements i and i + D/2 at position t turn by
-/// t / base^(2i/D), the pairing of GPT-NeoX.
+/// For x of shape `[…, L, D]`, the elements i and i + D/2 at position t are
+/// rotated by t / base^(2i/D), the pairing of GPT-NeoX.
 ///
 /// ```
 /// use dendra_nn::RotaryEmbedding;
@@ -159,7 +163,7 @@ impl<T: Float> fmt::Display for LearnedPositions<T> {
 /// use dendra_nn::tensor::Tensor;
 ///
 /// let rotary = RotaryEmbedding::new(2, 10_000.0)?;
-/// let y = rotary.turn(&Var::new(Tensor::from([[1.0, 0.0], [1.0, 0.0]])), 0)?;
+/// let y = rotary.rotate(&Var::new(Tensor::from([[1.0, 0.0], [1.0, 0.0]])), 0)?;
 /// assert_eq!(y.value().to_vec(), [1.0, 0.0, 1_f32.cos(), 1_f32.sin()]);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
@@ -170,11 +174,12 @@ pub struct RotaryEmbedding {
 }
 
 impl RotaryEmbedding {
-    /// For an even number of elements; a base of 10,000 is usual.
+    /// Makes a rotation for an even number of elements; the usual base is
+    /// 10,000.
     ///
     /// # Errors
     ///
-    /// When the width is odd or the base not above 1.
+    /// When the width is odd, or the base is not above 1.
     pub fn new(width: usize, base: f64) -> Result<Self> {
         if !(width.is_multiple_of(2) && base > 1.0 && base.is_finite()) {
             let message =
@@ -184,13 +189,14 @@ impl RotaryEmbedding {
         Ok(Self { width, base })
     }
 
-    /// The sequence with each position turned; the first is number `first`.
+    /// Rotates each position of the sequence; `first` is the position of the
+    /// first one.
     ///
     /// # Errors
     ///
     /// When the width differs.
-    pub fn turn<T: Float>(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
-        let [length, width] = extents("RotaryEmbedding", x)?;
+    pub fn rotate<T: Float>(&self, x: &Var<T>, first: usize) -> Result<Var<T>> {
+        let [length, width] = sizes("RotaryEmbedding", x)?;
         if width != self.width {
             let message = format!("expected […, L, {}], got {}", self.width, x.shape());
             return Err(Error::shape("RotaryEmbedding", message));
@@ -214,13 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turned_products_depend_on_the_distance_alone() {
+    fn rotated_products_depend_on_the_distance_alone() {
         let rotary = RotaryEmbedding::new(6, 100.0).unwrap();
         let mut rng = Rng::seed(0);
         let [q, k] = [(); 2].map(|()| Tensor::<f64>::normal([1, 6], 0.0, 1.0, &mut rng));
         let product = |t: usize, s: usize| {
-            let turn = |x: &Tensor<f64>, t| rotary.turn(&Var::new(x.clone()), t).unwrap();
-            (turn(&q, t) * turn(&k, s)).sum().value().item().unwrap()
+            let rotated = |x: &Tensor<f64>, t| rotary.rotate(&Var::new(x.clone()), t).unwrap();
+            (rotated(&q, t) * rotated(&k, s)).sum().value().item().unwrap()
         };
         assert!((product(7, 4) - product(12, 9)).abs() < 1e-12);
         assert!((product(7, 4) - product(7, 5)).abs() > 1e-3);
@@ -234,7 +240,7 @@ mod tests {
         };
         assert_eq!(
             message(&[2, 3, 3], 2),
-            "LearnedPositions [4, 3]: 3 positions from 2 on, and there are 4"
+            "LearnedPositions [4, 3]: expected at most 4 positions, got 3 starting at 2"
         );
         assert!(message(&[3], 0).contains("expected a sequence"));
         assert!(message(&[2, 2], 0).contains("do not broadcast"));

@@ -1,4 +1,4 @@
-//! One axis made several.
+//! Splitting of an axis.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::context;
 use crate::module::Module;
 use crate::settings::own_settings;
 
-/// Makes one axis several: `[N, 60]` becomes `[N, 3, 4, 5]`. The opposite of
-/// [`Flatten`](super::Flatten).
+/// Splits one axis into several: `[N, 60]` becomes `[N, 3, 4, 5]`. The inverse
+/// of [`Flatten`](super::Flatten).
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -32,18 +32,18 @@ pub struct Unflatten {
 }
 
 impl Unflatten {
-    /// Makes `axis` into axes of these sizes; a negative axis counts from the
-    /// back, and the batch is axis 0.
+    /// Splits `axis` into axes of these sizes. A negative axis counts from the
+    /// end; axis 0 is the batch.
     pub fn new(axis: isize, sizes: impl Into<Vec<usize>>) -> Self {
         Self { axis, sizes: sizes.into() }
     }
 
-    /// The shape of the output for one of the input, batch axis included.
+    /// The output shape for an input shape, batch axis included.
     fn output(&self, x: &Shape) -> Result<Shape> {
         let axis = x.axis("Unflatten", self.axis)?;
         let sizes = Shape::from(&self.sizes[..]);
         if sizes.checked_elements() != Some(x[axis]) {
-            let message = format!("axis {axis} of {x} does not divide into {sizes}");
+            let message = format!("axis {axis} of {x} cannot be split into {sizes}");
             return Err(Error::shape("Unflatten", message));
         }
         Ok(x[..axis].iter().chain(&self.sizes).chain(&x[axis + 1..]).copied().collect())
@@ -53,7 +53,7 @@ impl Unflatten {
 own_settings!(Unflatten: |this, input| {
     let batch: Shape = [1].into_iter().chain(input.iter().copied()).collect();
     match batch.axis("Unflatten", this.axis)? {
-        0 => Err(Error::argument("Unflatten", "the batch must stay an axis of its own")),
+        0 => Err(Error::argument("Unflatten", "the batch axis cannot be split")),
         _ => Ok(this.output(&batch)?[1..].into()),
     }
 });
@@ -97,10 +97,10 @@ mod tests {
         };
         assert_eq!(
             message(Unflatten::new(1, [2, 4])),
-            "layer 0 (Unflatten): axis 1 of [1, 6] does not divide into [2, 4]"
+            "layer 0 (Unflatten): axis 1 of [1, 6] cannot be split into [2, 4]"
         );
-        assert!(message(Unflatten::new(0, [1, 1])).contains("the batch must stay"));
+        assert!(message(Unflatten::new(0, [1, 1])).contains("the batch axis cannot be split"));
         assert!(message(Unflatten::new(2, [2, 3])).contains("there is no axis 2"));
-        assert!(message(Unflatten::new(1, [usize::MAX, 2])).contains("does not divide"));
+        assert!(message(Unflatten::new(1, [usize::MAX, 2])).contains("cannot be split"));
     }
 }

@@ -1,4 +1,4 @@
-//! Windows of images as columns, and images summed up from such columns.
+//! Windows of images as columns (im2col), and the inverse (col2im).
 
 use std::fmt;
 
@@ -41,26 +41,26 @@ use crate::settings::own_settings;
 #[serde(deny_unknown_fields)]
 pub struct Unfold {
     kernel_size: Pair,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     #[set(into, default = 1)]
     stride: Pair,
     /// The number of zeros added on both sides of the image.
     #[set(into, default = 0)]
     padding: Pair,
-    /// Elements from one tap of a window to the next.
+    /// The distance between two elements of a window.
     #[set(into, default = 1)]
     dilation: Pair,
 }
 
-/// Columns added up to images where their windows lie (col2im). Where windows
-/// overlap, their elements meet and are added.
+/// Adds columns to images at the positions of their windows (col2im). Elements
+/// of overlapping windows are summed.
 ///
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C · kernel_size[0] · kernel_size[1], H′ · W′]` |
 /// | output | `[N, C, H, W]` |
 ///
-/// with H and W of the `output_size`, and H′ and W′ as those of [`Unfold`].
+/// H and W are those of `output_size`; H′ and W′ are those of [`Unfold`].
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -79,19 +79,19 @@ pub struct Unfold {
 pub struct Fold {
     output_size: Pair,
     kernel_size: Pair,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     #[set(into, default = 1)]
     stride: Pair,
     /// The number of zeros added on both sides of the image.
     #[set(into, default = 0)]
     padding: Pair,
-    /// Elements from one tap of a window to the next.
+    /// The distance between two elements of a window.
     #[set(into, default = 1)]
     dilation: Pair,
 }
 
 impl Unfold {
-    /// Windows of this size, a number or `(height, width)`, at every place.
+    /// Windows of this size, a number or `(height, width)`, at every position.
     pub fn new(kernel_size: impl Into<Pair>) -> Self {
         Self::with_defaults(kernel_size.into())
     }
@@ -188,7 +188,8 @@ mod tests {
         assert_eq!(*model.output_shape(), [3, 6, 7]);
         let y = model.forward(&Var::new(Tensor::ones([2, 3, 6, 7]))).unwrap();
         assert_eq!(*y.shape(), [2, 3, 6, 7]);
-        // One window sees each pixel of the first row, but none the last.
+        // Each pixel of the first row is in one window, those of the last row
+        // in none.
         assert_eq!(y.value().to_vec()[..7], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
         let fold = Fold::new((6, 7), 2).stride(2);
         assert_eq!(fold.to_string(), "Fold to 6×7, 2×2, stride 2");

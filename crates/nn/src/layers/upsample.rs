@@ -19,7 +19,7 @@ use crate::settings::own_settings;
 /// | | shape |
 /// |---|---|
 /// | input | `[N, C, L]`, `[N, C, H, W]` or `[N, C, D, H, W]` |
-/// | output | the same with the new extents, rounded down |
+/// | output | the same with the new sizes, rounded down |
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -37,22 +37,22 @@ use crate::settings::own_settings;
 #[serde(deny_unknown_fields)]
 pub struct Upsample {
     target: Target,
-    /// How new elements are computed from old ones.
+    /// How new elements are computed.
     #[set(default = InterpolateMode::Nearest)]
     #[serde(with = "ModeName")]
     mode: InterpolateMode,
-    /// Whether the centres of the first and the last elements stay where they
-    /// are, instead of the edges. For the modes linear and cubic.
+    /// Whether the centres of the first and the last elements keep their
+    /// positions, instead of the edges. For the modes linear and cubic.
     #[set(default = false)]
     align_corners: bool,
-    // Files from before there were these settings have neither.
+    // Older files have neither of these settings.
     /// Whether axes that shrink are smoothed. For the modes linear and cubic;
     /// see [`Interpolate::antialias`].
     #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     antialias: bool,
-    /// Whether coordinates are scaled by the quotient of the axis lengths
-    /// instead of the given factors.
+    /// Whether coordinates are scaled by the ratio of the axis lengths instead
+    /// of the given factors.
     #[set(default = false)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     recompute_scale_factor: bool,
@@ -67,7 +67,7 @@ enum Target {
     ScaleFactors(Vec<f64>),
 }
 
-/// The modes as files name them.
+/// The names of the modes in files.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "InterpolateMode", rename_all = "snake_case")]
 enum ModeName {
@@ -79,7 +79,7 @@ enum ModeName {
 }
 
 impl Upsample {
-    /// Resizes to one extent for each axis.
+    /// Resizes to one size for each axis.
     pub fn size(size: impl Into<Vec<usize>>) -> Self {
         Self::with_defaults(Target::Size(size.into()))
     }
@@ -94,7 +94,7 @@ impl Upsample {
         Self::with_defaults(Target::ScaleFactors(factors.into()))
     }
 
-    /// The operation on an input of this shape, batch axis included.
+    /// The operation for an input of this shape, batch axis included.
     fn interpolate(&self, input: &Shape) -> Interpolate {
         let to = match &self.target {
             Target::Size(size) => Interpolate::size(size, self.mode),
@@ -113,7 +113,8 @@ impl Upsample {
 own_settings!(Upsample: |this, input| {
     let batch: Shape = [1].into_iter().chain(input.iter().copied()).collect();
     let output = Op::<f32>::output_shape(&this.interpolate(&batch), &[&batch])?;
-    // The axes change one after the other, so that both extents may meet.
+    // The axes are resized one after the other, so an intermediate result can
+    // have the larger size of each axis.
     let between: Shape = batch.iter().zip(&output[..]).map(|(a, b)| *a.max(b)).collect();
     if between.checked_elements().is_none_or(|values| values > MAX_SAMPLE) {
         let message = format!("from {input} to {output} takes more than {MAX_SAMPLE} values");

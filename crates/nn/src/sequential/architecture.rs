@@ -125,12 +125,12 @@ impl Sequential {
         Self::load_path(path.as_ref())
     }
 
-    /// As [`load`](Self::load), of the bytes of a file: of a network that is part
+    /// Like [`load`](Self::load), of the bytes of a file: of a network that is part
     /// of a program by [`include_bytes`], or that came over a network.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load), with `the model` in the place of the path.
+    /// Like [`load`](Self::load), with `the model` in the place of the path.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let path = "the model";
         Self::from_file(StateFile::from_bytes(bytes, path)?, path)

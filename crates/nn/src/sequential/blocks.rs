@@ -118,7 +118,7 @@ impl Join {
     /// Returns the shape of the joined output. The shapes include the batch axis.
     fn output<'a>(self, mut shapes: impl Iterator<Item = &'a Shape>) -> Result<Shape> {
         let first = shapes.next().ok_or_else(no_branch)?;
-        let mut extents = first.to_vec();
+        let mut sizes = first.to_vec();
         let axis = match self {
             Self::Concatenate(axis) => Some(first.axis("Parallel", axis)?),
             Self::Sum => None,
@@ -130,10 +130,10 @@ impl Join {
                 return Err(Error::shape("Parallel", message));
             }
             if let Some(axis) = axis {
-                extents[axis] = extents[axis].saturating_add(shape[axis]);
+                sizes[axis] = sizes[axis].saturating_add(shape[axis]);
             }
         }
-        Ok(extents.into())
+        Ok(sizes.into())
     }
 }
 

@@ -259,7 +259,7 @@ mod tests {
             ),
             (
                 input().layer(Flatten::axes(0, -1)),
-                "layer 0 (Flatten): the batch must stay an axis of its own",
+                "layer 0 (Flatten): the batch axis cannot be merged with others",
             ),
             (
                 input().flatten().dense(0).named("fc"),

@@ -86,64 +86,64 @@ macro_rules! kinds {
 kinds! {
     /// A fully connected layer, which Keras calls dense.
     Linear: LinearSettings = dense(out_features: usize) => Linear::lazy(out_features);
-    Conv1d: ConvSettings<1> = conv1d(out_channels: usize, kernel_size: impl Into<Extents<1>>)
+    Conv1d: ConvSettings<1> = conv1d(out_channels: usize, kernel_size: impl Into<Sizes<1>>)
         => Conv1d::lazy(out_channels, kernel_size);
-    Conv2d: ConvSettings<2> = conv2d(out_channels: usize, kernel_size: impl Into<Extents<2>>)
+    Conv2d: ConvSettings<2> = conv2d(out_channels: usize, kernel_size: impl Into<Sizes<2>>)
         => Conv2d::lazy(out_channels, kernel_size);
-    Conv3d: ConvSettings<3> = conv3d(out_channels: usize, kernel_size: impl Into<Extents<3>>)
+    Conv3d: ConvSettings<3> = conv3d(out_channels: usize, kernel_size: impl Into<Sizes<3>>)
         => Conv3d::lazy(out_channels, kernel_size);
     ConvTranspose1d: ConvTransposeSettings<1> = conv_transpose1d(
         out_channels: usize,
-        kernel_size: impl Into<Extents<1>>
+        kernel_size: impl Into<Sizes<1>>
     ) => ConvTranspose1d::lazy(out_channels, kernel_size);
     ConvTranspose2d: ConvTransposeSettings<2> = conv_transpose2d(
         out_channels: usize,
-        kernel_size: impl Into<Extents<2>>
+        kernel_size: impl Into<Sizes<2>>
     ) => ConvTranspose2d::lazy(out_channels, kernel_size);
     ConvTranspose3d: ConvTransposeSettings<3> = conv_transpose3d(
         out_channels: usize,
-        kernel_size: impl Into<Extents<3>>
+        kernel_size: impl Into<Sizes<3>>
     ) => ConvTranspose3d::lazy(out_channels, kernel_size);
     BatchNorm1d: BatchNormSettings<1> = batch_norm1d() => BatchNorm1d::lazy();
     BatchNorm2d: BatchNormSettings<2> = batch_norm2d() => BatchNorm2d::lazy();
     BatchNorm3d: BatchNormSettings<3> = batch_norm3d() => BatchNorm3d::lazy();
-    MaxPool1d: MaxPool<1> = max_pool1d(kernel_size: impl Into<Extents<1>>)
+    MaxPool1d: MaxPool<1> = max_pool1d(kernel_size: impl Into<Sizes<1>>)
         => MaxPool1d::new(kernel_size);
-    MaxPool2d: MaxPool<2> = max_pool2d(kernel_size: impl Into<Extents<2>>)
+    MaxPool2d: MaxPool<2> = max_pool2d(kernel_size: impl Into<Sizes<2>>)
         => MaxPool2d::new(kernel_size);
-    MaxPool3d: MaxPool<3> = max_pool3d(kernel_size: impl Into<Extents<3>>)
+    MaxPool3d: MaxPool<3> = max_pool3d(kernel_size: impl Into<Sizes<3>>)
         => MaxPool3d::new(kernel_size);
-    AvgPool1d: AvgPool<1> = avg_pool1d(kernel_size: impl Into<Extents<1>>)
+    AvgPool1d: AvgPool<1> = avg_pool1d(kernel_size: impl Into<Sizes<1>>)
         => AvgPool1d::new(kernel_size);
-    AvgPool2d: AvgPool<2> = avg_pool2d(kernel_size: impl Into<Extents<2>>)
+    AvgPool2d: AvgPool<2> = avg_pool2d(kernel_size: impl Into<Sizes<2>>)
         => AvgPool2d::new(kernel_size);
-    AvgPool3d: AvgPool<3> = avg_pool3d(kernel_size: impl Into<Extents<3>>)
+    AvgPool3d: AvgPool<3> = avg_pool3d(kernel_size: impl Into<Sizes<3>>)
         => AvgPool3d::new(kernel_size);
     FractionalMaxPool2d: FractionalMaxPool<2> = fractional_max_pool2d(
-        kernel_size: impl Into<Extents<2>>,
-        output_size: impl Into<Extents<2>>
+        kernel_size: impl Into<Sizes<2>>,
+        output_size: impl Into<Sizes<2>>
     ) => FractionalMaxPool2d::size(kernel_size, output_size);
     FractionalMaxPool3d: FractionalMaxPool<3> = fractional_max_pool3d(
-        kernel_size: impl Into<Extents<3>>,
-        output_size: impl Into<Extents<3>>
+        kernel_size: impl Into<Sizes<3>>,
+        output_size: impl Into<Sizes<3>>
     ) => FractionalMaxPool3d::size(kernel_size, output_size);
-    LPPool1d: LPPool<1> = lp_pool1d(norm_type: f64, kernel_size: impl Into<Extents<1>>)
+    LPPool1d: LPPool<1> = lp_pool1d(norm_type: f64, kernel_size: impl Into<Sizes<1>>)
         => LPPool1d::new(norm_type, kernel_size);
-    LPPool2d: LPPool<2> = lp_pool2d(norm_type: f64, kernel_size: impl Into<Extents<2>>)
+    LPPool2d: LPPool<2> = lp_pool2d(norm_type: f64, kernel_size: impl Into<Sizes<2>>)
         => LPPool2d::new(norm_type, kernel_size);
-    LPPool3d: LPPool<3> = lp_pool3d(norm_type: f64, kernel_size: impl Into<Extents<3>>)
+    LPPool3d: LPPool<3> = lp_pool3d(norm_type: f64, kernel_size: impl Into<Sizes<3>>)
         => LPPool3d::new(norm_type, kernel_size);
-    AdaptiveAvgPool1d: AdaptiveAvgPool<1> = adaptive_avg_pool1d(output_size: impl Into<Extents<1>>)
+    AdaptiveAvgPool1d: AdaptiveAvgPool<1> = adaptive_avg_pool1d(output_size: impl Into<Sizes<1>>)
         => AdaptiveAvgPool1d::new(output_size);
-    AdaptiveAvgPool2d: AdaptiveAvgPool<2> = adaptive_avg_pool2d(output_size: impl Into<Extents<2>>)
+    AdaptiveAvgPool2d: AdaptiveAvgPool<2> = adaptive_avg_pool2d(output_size: impl Into<Sizes<2>>)
         => AdaptiveAvgPool2d::new(output_size);
-    AdaptiveAvgPool3d: AdaptiveAvgPool<3> = adaptive_avg_pool3d(output_size: impl Into<Extents<3>>)
+    AdaptiveAvgPool3d: AdaptiveAvgPool<3> = adaptive_avg_pool3d(output_size: impl Into<Sizes<3>>)
         => AdaptiveAvgPool3d::new(output_size);
-    AdaptiveMaxPool1d: AdaptiveMaxPool<1> = adaptive_max_pool1d(output_size: impl Into<Extents<1>>)
+    AdaptiveMaxPool1d: AdaptiveMaxPool<1> = adaptive_max_pool1d(output_size: impl Into<Sizes<1>>)
         => AdaptiveMaxPool1d::new(output_size);
-    AdaptiveMaxPool2d: AdaptiveMaxPool<2> = adaptive_max_pool2d(output_size: impl Into<Extents<2>>)
+    AdaptiveMaxPool2d: AdaptiveMaxPool<2> = adaptive_max_pool2d(output_size: impl Into<Sizes<2>>)
         => AdaptiveMaxPool2d::new(output_size);
-    AdaptiveMaxPool3d: AdaptiveMaxPool<3> = adaptive_max_pool3d(output_size: impl Into<Extents<3>>)
+    AdaptiveMaxPool3d: AdaptiveMaxPool<3> = adaptive_max_pool3d(output_size: impl Into<Sizes<3>>)
         => AdaptiveMaxPool3d::new(output_size);
     GlobalAvgPool1d: GlobalAvgPool<1> = global_avg_pool1d() => GlobalAvgPool1d::new();
     GlobalAvgPool2d: GlobalAvgPool<2> = global_avg_pool2d() => GlobalAvgPool2d::new();

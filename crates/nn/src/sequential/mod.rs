@@ -231,8 +231,8 @@ impl<T: Float> Sequential<T> {
 
 /// Formats a shape with the batch axis, as `[N, 1, 28, 28]`.
 fn batch_of(shape: &Shape) -> String {
-    let extents: Vec<String> = shape.iter().map(|extent| format!(", {extent}")).collect();
-    format!("[N{}]", extents.concat())
+    let sizes: Vec<String> = shape.iter().map(|size| format!(", {size}")).collect();
+    format!("[N{}]", sizes.concat())
 }
 
 impl<T: Float> Module<T> for Sequential<T> {

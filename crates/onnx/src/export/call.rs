@@ -1,4 +1,4 @@
-//! The calls of a trace, as the functions that write them see them.
+//! The calls of a trace, as the writing functions receive them.
 
 use dendra_nn::{Setting, Size};
 use dendra_tensor::ops::Attribute;
@@ -6,14 +6,16 @@ use dendra_tensor::{AnyTensor, Error, Result, Tensor};
 
 use super::graph::Graph;
 
-/// A value of a trace without its number type.
+/// A value of a trace with its number type erased.
 #[derive(Debug)]
 pub(super) struct Known<'a> {
-    /// The name in the graph; of what is not computed, once something uses it.
+    /// The name in the graph. Values that are not computed get one when they
+    /// are first used.
     pub(super) name: Option<String>,
     pub(super) element: &'static str,
     pub(super) shape: &'a [Size],
-    /// The value of a parameter or a constant that does not grow with the batch.
+    /// The value of a parameter or a constant that does not depend on the batch
+    /// size.
     pub(super) value: Option<AnyTensor>,
 }
 
@@ -38,7 +40,7 @@ impl<'a> Call<'a> {
         (0..self.parents.len()).map(|index| self.input(index)).collect()
     }
 
-    /// The name of an input that may be missing.
+    /// The name of an optional input.
     pub(super) fn optional(&self, index: usize) -> Option<&'a str> {
         (index < self.parents.len()).then(|| self.input(index))
     }
@@ -48,15 +50,18 @@ impl<'a> Call<'a> {
         self.parents[index].shape.len()
     }
 
-    /// The length of an axis of an input that is the same for any batch.
+    /// The length of an axis of an input that does not depend on the batch
+    /// size.
     pub(super) fn length(&self, index: usize, axis: usize) -> Result<i64> {
         match self.parents[index].shape.get(axis) {
             Some(Size::Fixed(length)) => Ok(*length),
-            _ => self.refuse(format!("axis {axis} has to be the same for any batch")),
+            _ => {
+                self.refuse(format!("the length of axis {axis} must not depend on the batch size"))
+            }
         }
     }
 
-    /// An axis counted from the front of an input.
+    /// Converts an axis of an input to a non-negative index.
     pub(super) fn axis(&self, index: usize, axis: i64) -> usize {
         (if axis < 0 { axis + self.rank(index) as i64 } else { axis }) as usize
     }
@@ -69,7 +74,7 @@ impl<'a> Call<'a> {
         match self.setting(name) {
             Some(Setting::Value(value)) => Ok(value),
             Some(_) => self.refuse(format!("the setting `{name}` depends on the inputs")),
-            None => self.refuse(format!("there is no setting `{name}`")),
+            None => self.refuse(format!("the setting `{name}` is missing")),
         }
     }
 
@@ -77,7 +82,7 @@ impl<'a> Call<'a> {
         self.optional_int(name)?.map_or_else(|| self.other(name, "an integer"), Ok)
     }
 
-    /// An integer; `None` where it is not set.
+    /// An integer; `None` if it is not set.
     pub(super) fn optional_int(&self, name: &str) -> Result<Option<i64>> {
         match self.attribute(name)? {
             Attribute::Int(value) => Ok(Some(*value)),
@@ -90,7 +95,7 @@ impl<'a> Call<'a> {
         self.optional_float(name)?.map_or_else(|| self.other(name, "a number"), Ok)
     }
 
-    /// A number; `None` where it is not set.
+    /// A number; `None` if it is not set.
     pub(super) fn optional_float(&self, name: &str) -> Result<Option<f64>> {
         match self.attribute(name)? {
             Attribute::Float(value) => Ok(Some(*value)),
@@ -130,7 +135,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Numbers that may grow with the batch.
+    /// Numbers that may depend on the batch size.
     pub(super) fn sizes(&self, name: &str) -> Result<Vec<Size>> {
         match self.setting(name) {
             Some(Setting::Sizes(sizes)) => Ok(sizes.clone()),
@@ -140,7 +145,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The name of a tensor that is a setting: indices, a mask, values.
+    /// The name of a tensor that is a setting: indices, a mask or values.
     pub(super) fn tensor(&self, graph: &mut Graph, name: &str) -> Result<Option<String>> {
         Ok(Some(match self.setting(name) {
             Some(Setting::Node(node)) => self.all[*node].name.clone().unwrap_or_default(),
@@ -158,7 +163,7 @@ impl<'a> Call<'a> {
         }))
     }
 
-    /// Values that are a setting, with the element type of the call.
+    /// The values of a setting, with the element type of the call.
     pub(super) fn values(&self, values: &Tensor<f64>) -> AnyTensor {
         match self.element {
             "f64" => values.clone().into(),
@@ -166,13 +171,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The axes of a setting, counted from the front of the first input.
+    /// The axes of a setting as non-negative indices of the first input.
     pub(super) fn axes(&self, name: &str) -> Result<Vec<i64>> {
         let axes = self.ints(name)?;
         Ok(axes.into_iter().map(|axis| self.axis(0, axis) as i64).collect())
     }
 
-    /// A number of the element type of the output, without axes.
+    /// A scalar of the element type of the output.
     pub(super) fn scalar(&self, graph: &mut Graph, number: f64) -> String {
         graph.scalar(self.element, number)
     }

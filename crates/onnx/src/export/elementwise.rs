@@ -182,7 +182,7 @@ fn hardsigmoid(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op_with("HardSigmoid", &[call.input(0)], settings))
 }
 
-/// ONNX's `Shrink` keeps no element at ±lambda, and neither does this.
+/// ONNX's `Shrink` sets elements at ±lambda to 0, as this operation does.
 fn hardshrink(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let settings = vec![("lambd", call.float("lambda")?.into()), ("bias", 0.0.into())];
     Ok(graph.op_with("Shrink", &[call.input(0)], settings))
@@ -288,7 +288,7 @@ fn div_rounded(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     }
 }
 
-/// The angle of (|x|, y), then mirrored where x is negative.
+/// The angle of (|x|, y), mirrored where x is negative.
 fn atan2(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let (y, x) = (call.input(0), call.input(1));
     let pi = std::f64::consts::PI;
@@ -336,7 +336,7 @@ fn log_add_exp(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let larger = graph.op("Max", &[a, b]);
     let difference = graph.op("Sub", &[a, b]);
     let difference = graph.op("Abs", &[&difference]);
-    // Equal infinities have no difference.
+    // The difference of equal infinities is not defined.
     let is_same = graph.op("Equal", &[a, b]);
     let zero = call.scalar(graph, 0.0);
     let difference = graph.op("Where", &[&is_same, &zero, &difference]);

@@ -1,22 +1,22 @@
-//! A graph as the bytes of an ONNX file.
+//! Encodes a graph as the bytes of an ONNX file.
 
 use dendra_tensor::{AnyTensor, Error, Result};
 
 use super::graph::{Graph, Node, Port, Setting};
 use crate::element::ElementType;
 
-/// The version of the file format, that of [`OPSET`].
+/// The version of the file format for [`OPSET`].
 const IR_VERSION: i64 = 9;
-/// The version of the operators: ONNX 1.15 of November 2023, ONNX Runtime 1.17.
+/// The operator set: that of ONNX 1.15 (November 2023) and ONNX Runtime 1.17.
 const OPSET: i64 = 20;
-/// A message of protocol buffers has to be shorter than 2 GiB.
+/// The size limit of a protocol buffers message, 2 GiB.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-/// The file of a graph.
+/// Encodes a graph.
 ///
 /// # Errors
 ///
-/// When it would be of 2 GiB or more.
+/// When the file would have 2 GiB or more.
 pub(super) fn encode(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec<u8>> {
     let size = graph.initializers.iter().map(|(_, value)| bytes_of(value)).sum();
     check_size(size)?;
@@ -39,7 +39,7 @@ pub(super) fn encode(graph: &Graph, metadata: &[(String, String)]) -> Result<Vec
             }
         }
     });
-    // The empty domain, that of the standard operators, is the default.
+    // The default is the empty domain, that of the standard operators.
     model.message(8, |opset| opset.int(2, OPSET));
     for (key, value) in metadata {
         model.message(14, |entry| {
@@ -55,11 +55,12 @@ fn check_size(bytes: usize) -> Result<()> {
     if bytes < MOST_BYTES {
         return Ok(());
     }
-    let message = format!("the model takes {bytes} bytes, and a file holds less than 2 GiB");
+    let message =
+        format!("expected a model of less than 2 GiB, the limit of ONNX files, got {bytes} bytes");
     Err(Error::argument("onnx::export", message))
 }
 
-/// The fields of a message; see [`crate::wire`].
+/// Writes the fields of a message; see [`crate::wire`].
 #[derive(Default)]
 struct Message {
     bytes: Vec<u8>,
@@ -156,7 +157,7 @@ fn write_port(message: &mut Message, port: &Port) {
     });
 }
 
-/// The element type of a name such as `"f32"`.
+/// The code of an element type such as `"f32"`.
 fn element_of(name: &str) -> ElementType {
     match name {
         "f32" => ElementType::F32,
@@ -195,7 +196,7 @@ fn write_tensor(message: &mut Message, name: &str, value: &AnyTensor) {
     message.data(9, &raw);
 }
 
-/// The bytes of a file that holds one tensor.
+/// The bytes of a file with one tensor.
 #[cfg(test)]
 pub(super) fn tensor(name: &str, value: &AnyTensor) -> Vec<u8> {
     let mut message = Message::default();

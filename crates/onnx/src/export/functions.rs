@@ -28,7 +28,7 @@ pub(super) const TABLE: &[Row] = &[
     ("embedding_bag", Write::By(embedding_bag)),
 ];
 
-/// A value as another element type.
+/// Converts a value to another element type.
 pub(super) fn cast(graph: &mut Graph, x: &str, element: &str) -> String {
     let code: i64 = match element {
         "f32" => 1,
@@ -64,13 +64,13 @@ fn masked_fill(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
 }
 
 fn length_mask(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
-    let count = call.int("places")?.max(0) as usize;
+    let count = call.int("length")?.max(0) as usize;
     let positions = graph.constant(Tensor::from_fn([count], |index| index as i64));
     let lengths = graph.unsqueeze(call.input(0), 1);
     Ok(graph.op("Less", &[&positions, &lengths]))
 }
 
-/// Another shape, or the elements at offset + Σ index · stride.
+/// A reshape, or the elements at offset + Σ index · stride.
 fn view(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let [shape, strides, offset] =
         [call.sizes("shape")?, call.sizes("strides")?, call.sizes("offset")?];
@@ -108,7 +108,7 @@ fn view(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op("Gather", &[&flat, &indices]))
 }
 
-/// Vectors of at most a norm.
+/// Limits the norm of vectors.
 fn max_norm(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let [p, most] = [call.float("norm_type")?, call.float("max_norm")?];
     shortened(graph, call, call.input(0), p, most)
@@ -124,7 +124,7 @@ fn shortened(graph: &mut Graph, call: &Call<'_>, x: &str, p: f64, most: f64) -> 
     Ok(graph.op("Mul", &[x, &scale]))
 }
 
-/// Bags `[N, L]`; those that offsets divide have no fixed length.
+/// Bags `[N, L]`. Bags that are given by offsets have no fixed length.
 fn embedding_bag(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     if call.rank(1) != 2 {
         return call.refuse("only bags of shape [N, L] can be exported, not those with offsets");

@@ -1,4 +1,4 @@
-//! The graph that an export writes to, and the calls of a trace that it reads.
+//! The graph that an export writes, and the calls of a trace that it reads.
 
 use std::collections::{HashMap, HashSet};
 
@@ -45,7 +45,7 @@ from! {
 /// The attributes of a node.
 pub(super) type Settings = Vec<(&'static str, Setting)>;
 
-/// An input or output of the file: its axes are numbers or names.
+/// An input or output of the file. Its axes are numbers or names.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) name: String,
@@ -53,7 +53,7 @@ pub(super) struct Port {
     pub(super) shape: Vec<String>,
 }
 
-/// The file that is being made. Values are referred to by name.
+/// The file that is being written. Values are referred to by name.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -61,19 +61,19 @@ pub(super) struct Graph {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
     taken: HashSet<String>,
-    /// The constants without a name of their own.
+    /// The constants without a name.
     constants: Vec<(AnyTensor, String)>,
-    /// The values that were joined along axis 0, with their lengths.
+    /// The values that were concatenated along axis 0, with their lengths.
     joined: HashMap<String, Vec<(i64, String)>>,
-    /// An input and its axis of samples, and the number of samples `[1]`.
+    /// An input and its batch axis, and the batch size `[1]`.
     batch: Option<(String, i64)>,
     samples: Option<String>,
-    /// The part and the operation that are being written.
+    /// The part of the model and the operation that are being written.
     context: String,
 }
 
 impl Graph {
-    /// A name that nothing else has.
+    /// A name that is not in use.
     pub(super) fn unique(&mut self, name: &str) -> String {
         let mut unique = name.to_owned();
         let mut count = 1;
@@ -91,7 +91,7 @@ impl Graph {
         self.inputs.push(port);
     }
 
-    /// Gives the inputs and outputs other names.
+    /// Renames the inputs and outputs.
     pub(super) fn name_ports(&mut self, inputs: &[&str], outputs: &[&str]) -> Result<()> {
         let counts = [self.inputs.len(), self.outputs.len()];
         if [inputs.len(), outputs.len()] != counts {
@@ -99,7 +99,8 @@ impl Graph {
             let message = format!("expected names of {inputs} inputs and {outputs} outputs");
             return Err(Error::argument("Export::named", message));
         }
-        // Two steps, since a new name may be an old one of another port.
+        // This takes two steps, because a new name may be an old one of another
+        // port.
         let names: Vec<&str> = inputs.iter().chain(outputs).copied().collect();
         let mut temporary = Vec::with_capacity(names.len());
         for index in 0..names.len() {
@@ -112,7 +113,7 @@ impl Graph {
             if !self.taken.insert((*name).to_owned()) {
                 return Err(Error::argument(
                     "Export::named",
-                    format!("the name {name:?} is taken"),
+                    format!("the name {name:?} is in use"),
                 ));
             }
             self.name_port(index, name);
@@ -121,7 +122,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Gives a port, counted from the first input, another name; returns the old one.
+    /// Renames a port, counted from the first input; returns the old name.
     fn name_port(&mut self, index: usize, name: &str) -> String {
         let port = match index.checked_sub(self.inputs.len()) {
             None => &mut self.inputs[index].name,
@@ -132,18 +133,18 @@ impl Graph {
         old
     }
 
-    /// The following nodes belong to an operation of a part of the model.
+    /// Sets the part of the model and the operation for the following nodes.
     pub(super) fn enter(&mut self, part: &str, operation: &str) {
         self.context =
             if part.is_empty() { operation.to_owned() } else { format!("{part}/{operation}") };
     }
 
-    /// Adds a node with one output and returns the name of that.
+    /// Adds a node with one output and returns the name of the output.
     pub(super) fn op(&mut self, operator: &'static str, inputs: &[&str]) -> String {
         self.op_with(operator, inputs, vec![])
     }
 
-    /// As [`op`](Self::op), with attributes.
+    /// Like [`op`](Self::op), with attributes.
     pub(super) fn op_with(
         &mut self,
         operator: &'static str,
@@ -154,7 +155,7 @@ impl Graph {
         output
     }
 
-    /// As [`op_with`](Self::op_with), with several outputs.
+    /// Like [`op_with`](Self::op_with), with several outputs.
     pub(super) fn ops_with<const N: usize>(
         &mut self,
         operator: &'static str,
@@ -166,22 +167,22 @@ impl Graph {
             0 => name.clone(),
             _ => self.unique(&format!("{name}.{index}")),
         });
-        // Inputs that are left out at the end are not named.
+        // Missing inputs at the end are not written.
         let count = inputs.iter().rposition(|input| !input.is_empty()).map_or(0, |last| last + 1);
         let inputs = inputs[..count].iter().map(|&input| input.to_owned()).collect();
         self.nodes.push(Node { name, operator, inputs, outputs: outputs.to_vec(), settings });
         outputs
     }
 
-    /// Adds a named tensor and returns its name, which differs where it is
-    /// taken.
+    /// Adds a named tensor and returns its name, which is another one if that
+    /// name is in use.
     pub(super) fn initializer(&mut self, name: &str, value: AnyTensor) -> String {
         let name = self.unique(name);
         self.initializers.push((name.clone(), value));
         name
     }
 
-    /// A tensor without a name of its own; equal ones are written once.
+    /// Adds a tensor without a name; equal tensors are written once.
     pub(super) fn constant(&mut self, value: impl Into<AnyTensor>) -> String {
         let value = value.into();
         let is_same =
@@ -199,7 +200,7 @@ impl Graph {
         self.constant(Tensor::from_fn([values.len()], |index| values[index]))
     }
 
-    /// A number of an element type, without axes.
+    /// A scalar of this element type.
     pub(super) fn scalar(&mut self, element: &str, number: f64) -> String {
         match element {
             "f64" => self.constant(Tensor::scalar(number)),
@@ -208,13 +209,16 @@ impl Graph {
         }
     }
 
-    /// The number of samples, `[1]`.
+    /// The batch size, `[1]`.
     fn samples(&mut self) -> Result<String> {
         if let Some(samples) = &self.samples {
             return Ok(samples.clone());
         }
         let Some((input, axis)) = self.batch.clone() else {
-            return Err(Error::argument("onnx::export", "no input has an axis of samples"));
+            return Err(Error::argument(
+                "onnx::export",
+                "expected an input with a batch axis, got none",
+            ));
         };
         let ends = vec![("start", axis.into()), ("end", (axis + 1).into())];
         let samples = self.op_with("Shape", &[&input], ends);
@@ -222,7 +226,7 @@ impl Graph {
         Ok(samples)
     }
 
-    /// A list of numbers of which some grow with the batch.
+    /// A list of numbers, some of which depend on the batch size.
     pub(super) fn sizes(&mut self, sizes: &[Size]) -> Result<String> {
         let fixed = |size: &Size| match size {
             Size::Fixed(number) => Some(*number),
@@ -251,7 +255,7 @@ impl Graph {
         })
     }
 
-    /// A value with another shape.
+    /// Reshapes a value.
     pub(super) fn reshape(&mut self, x: &str, shape: &[Size]) -> Result<String> {
         let grows = shape.iter().filter(|size| matches!(size, Size::PerSample(_))).count();
         if shape.contains(&Size::Fixed(0)) || grows > 1 {
@@ -266,7 +270,7 @@ impl Graph {
         Ok(self.op("Reshape", &[x, &numbers]))
     }
 
-    /// A value without or with more axes of length 1.
+    /// Removes or inserts axes of length 1.
     pub(super) fn squeeze(&mut self, x: &str, axis: i64) -> String {
         let axes = self.ints(&[axis]);
         self.op("Squeeze", &[x, &axes])
@@ -277,7 +281,7 @@ impl Graph {
         self.op("Unsqueeze", &[x, &axes])
     }
 
-    /// The elements at constant indices of an axis.
+    /// Selects elements at constant indices of an axis.
     pub(super) fn pick(&mut self, x: &str, axis: i64, indices: Tensor<i64>) -> String {
         let indices = self.constant(indices);
         self.op_with("Gather", &[x, &indices], vec![("axis", axis.into())])
@@ -287,14 +291,14 @@ impl Graph {
         self.op_with("Transpose", &[x], vec![("perm", axes.into())])
     }
 
-    /// A reduction over some axes, which are kept.
+    /// A reduction over some axes, which are kept with length 1.
     pub(super) fn reduce(&mut self, operator: &'static str, x: &str, axes: &[i64]) -> String {
         let axes = self.ints(axes);
         self.op_with(operator, &[x, &axes], vec![("keepdims", 1.into())])
     }
 
-    /// Values joined along axis 0, of which [`part`](Self::part) finds each
-    /// again.
+    /// Concatenates values along axis 0; [`part`](Self::part) finds each of
+    /// them.
     pub(super) fn join(&mut self, parts: Vec<(i64, String)>) -> String {
         let names: Vec<&str> = parts.iter().map(|(_, name)| name.as_str()).collect();
         let all = self.op_with("Concat", &names, vec![("axis", 0.into())]);
@@ -302,7 +306,7 @@ impl Graph {
         all
     }
 
-    /// The value that is at `start..end` of a joined one.
+    /// The value at `start..end` of a concatenated one.
     pub(super) fn part(&self, joined: &str, start: i64, end: i64) -> Option<String> {
         let mut at = 0;
         for (length, name) in self.joined.get(joined)? {
@@ -314,7 +318,7 @@ impl Graph {
         None
     }
 
-    /// Makes a value an output of that name.
+    /// Makes a value an output with this name.
     pub(super) fn output(&mut self, value: &str, port: Port) {
         self.context = "output".to_owned();
         let identity = self.op("Identity", &[value]);
@@ -322,8 +326,8 @@ impl Graph {
         self.outputs.push(port);
     }
 
-    /// Removes the nodes and tensors that reach no output, and the copies that
-    /// only give an output its name.
+    /// Removes the nodes and tensors that no output depends on, and the copies
+    /// that only rename an output.
     pub(super) fn finish(&mut self) {
         for index in (0..self.nodes.len()).rev() {
             let node = &self.nodes[index];

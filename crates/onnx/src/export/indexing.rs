@@ -1,4 +1,4 @@
-//! Elements at positions that are data.
+//! Elements at computed positions.
 
 use dendra_tensor::Result;
 
@@ -48,7 +48,8 @@ fn where_mask(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op("Where", &[&mask, call.input(0), call.input(1)]))
 }
 
-/// Data in which elements of a source are put at, or combined with, positions.
+/// Data with the elements of a source written to, or combined with, some
+/// positions.
 fn scattered(
     graph: &mut Graph,
     call: &Call<'_>,
@@ -62,7 +63,7 @@ fn scattered(
     Ok(graph.op_with("ScatterElements", &[data, index, source], settings))
 }
 
-/// The index, and the source cut to its shape.
+/// The index, and the source sliced to its shape.
 fn targets(graph: &mut Graph, call: &Call<'_>) -> Result<[String; 2]> {
     let index = tensor(graph, call, "index")?;
     let ends = graph.op("Shape", &[&index]);

@@ -26,14 +26,15 @@ use dendra_tensor::{AnyTensor, Error, Float, Result, Tensors};
 use self::call::{Call, Known};
 use self::graph::{Graph, Port};
 
-/// Writes a model in evaluation mode as an ONNX file, from its trace on an
-/// example of its inputs. Axis 0 of the inputs is that of the samples, of which
-/// the file takes any number; see [`Export`] for more.
+/// Writes a model in evaluation mode as an ONNX file, from its trace on example
+/// inputs. Axis 0 of the inputs is the batch axis; the file accepts any batch
+/// size. See [`Export`] for more.
 ///
 /// # Errors
 ///
 /// When the model cannot be traced (see [`Trace::of`]), has operations that
-/// ONNX cannot express, all of which are named, or the file cannot be written.
+/// ONNX cannot express (the error lists all of them), or the file cannot be
+/// written.
 pub fn export<I: Tensors, M: Model<I>>(model: &M, example: &I, path: impl AsRef<Path>) -> Result<()>
 where
     <M::Output as Output>::Values: Tensors,
@@ -41,14 +42,14 @@ where
     Export::of(model, example)?.save(path)
 }
 
-/// A model as an ONNX file of operator set 20, which ONNX Runtime reads since
-/// version 1.17.
+/// A model as an ONNX file of operator set 20, which ONNX Runtime supports
+/// since version 1.17.
 ///
-/// The file holds the operations of a [`Trace`]: what only training needs is
-/// left out, the axis of the samples is named `N`, and parameters keep their
-/// names. A node is named by the part of the model and the operation, as
-/// `encoder.0/linear/Gemm`. Preprocessing is not part of a model, so the one of
-/// a `Predictor` is left out too.
+/// The file contains the operations of a [`Trace`]. Operations for training
+/// only are left out, the batch axis is named `N`, and parameters keep their
+/// names. The name of a node is made of the part of the model and the
+/// operation, such as `encoder.0/linear/Gemm`. Preprocessing is not part of a
+/// model, so that of a `Predictor` is left out too.
 ///
 /// ```
 /// use dendra_nn::Sequential;
@@ -72,11 +73,11 @@ pub struct Export {
 }
 
 impl Export {
-    /// The file of a model, from its trace on an example of its inputs.
+    /// Exports a model, from its trace on example inputs.
     ///
     /// # Errors
     ///
-    /// As [`export`].
+    /// The errors of [`export`].
     pub fn of<I: Tensors, M: Model<I>>(model: &M, example: &I) -> Result<Self>
     where
         <M::Output as Output>::Values: Tensors,
@@ -84,8 +85,8 @@ impl Export {
         Self::of_trace(&Trace::of(model, example)?)
     }
 
-    /// The file of a trace, such as that of a function of a model or of inputs
-    /// whose samples are along another axis.
+    /// Exports a trace, such as that of a function of a model, or of inputs
+    /// with another batch axis.
     ///
     /// # Errors
     ///
@@ -116,12 +117,12 @@ impl Export {
         Ok(Self { graph: graph_of(&values, trace.outputs())?, metadata: Vec::new() })
     }
 
-    /// Names the inputs and the outputs. Without this they are `input` and
-    /// `output`, or `input0`, `input1` … where there are several.
+    /// Names the inputs and the outputs. The default names are `input` and
+    /// `output`, or `input0`, `input1` and so on if there are several.
     ///
     /// # Errors
     ///
-    /// When there are more or fewer of them, or a name is taken.
+    /// When the number of names differs, or a name is in use.
     pub fn named(mut self, inputs: &[&str], outputs: &[&str]) -> Result<Self> {
         self.graph.name_ports(inputs, outputs)?;
         Ok(self)
@@ -136,11 +137,11 @@ impl Export {
         self
     }
 
-    /// The bytes of the file.
+    /// Encodes the file.
     ///
     /// # Errors
     ///
-    /// When they would be 2 GiB or more.
+    /// When the file would have 2 GiB or more.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         encode::encode(&self.graph, &self.metadata)
     }
@@ -149,14 +150,14 @@ impl Export {
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or would be of 2 GiB or more.
+    /// When the file cannot be written, or would have 2 GiB or more.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let bytes = self.to_bytes()?;
         write_whole(path, |file| file.write_all(&bytes))
     }
 }
 
-/// A value of a trace without its number type.
+/// A value of a trace with its number type erased.
 struct Traced<'a> {
     source: Source<'a>,
     name: &'a str,
@@ -167,29 +168,29 @@ struct Traced<'a> {
     shape: &'a [Size],
 }
 
-/// Where a value comes from.
+/// The source of a value.
 enum Source<'a> {
     Input(usize),
     /// A parameter or a buffer.
     Named(&'a str, AnyTensor),
     Constant(AnyTensor),
-    /// The values of one sample, repeated for each along an axis.
+    /// The values of one sample, repeated for each sample along an axis.
     Repeated(AnyTensor, usize),
     Computed,
 }
 
-/// How an operation is written.
+/// How an operation is exported.
 #[derive(Clone, Copy)]
 enum Write {
-    /// As this operator on the same inputs.
+    /// As this operator with the same inputs.
     As(&'static str),
-    /// By a function, which returns the name of the output.
+    /// By a function that returns the name of the output.
     By(fn(&mut Graph, &Call<'_>) -> Result<String>),
-    /// Not at all, because.
+    /// Not at all, for this reason.
     Never(&'static str),
 }
 
-/// An operation or a function of traces, by its name there.
+/// An operation or a function, by its name in traces.
 type Row = (&'static str, Write);
 
 const TABLES: [&[Row]; 10] = [
@@ -211,7 +212,7 @@ fn find(name: &str) -> Write {
     all.get(name).copied().unwrap_or(Write::Never("it is not an operation of Dendra"))
 }
 
-/// The graph of a trace.
+/// Converts a trace to a graph.
 fn graph_of(values: &[Traced<'_>], outputs: &[usize]) -> Result<Graph> {
     let mut missing = BTreeSet::new();
     for value in values.iter().filter(|value| matches!(value.source, Source::Computed)) {

@@ -57,7 +57,8 @@ fn unit(graph: &mut Graph, call: &Call<'_>, x: &str, axes: &[i64]) -> Result<Str
     Ok(graph.op("Div", &[x, &deviation]))
 }
 
-/// Times the weight `[C]`, plus the bias `[C]`, if there are, of `[N, C, …]`.
+/// Multiplies `[N, C, …]` by the weight `[C]` and adds the bias `[C]`, if they
+/// exist.
 fn per_channel(graph: &mut Graph, call: &Call<'_>, x: &str) -> Result<String> {
     let mut column = vec![Size::Fixed(1); call.rank(0) - 1];
     column[0] = Size::Fixed(-1);
@@ -94,8 +95,8 @@ fn rms_norm(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     })
 }
 
-/// `GroupNormalization` has another meaning before and after operator set 21,
-/// so that this one normalises the groups as channels.
+/// `GroupNormalization` changed in operator set 21, so the groups are
+/// normalised as channels.
 fn group_norm(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let groups = call.int("groups")? as usize;
     let shape = graph.ints(&[0, groups as i64, -1]);

@@ -22,9 +22,9 @@ pub(super) const TABLE: &[Row] = &[
     ("svd", NO_OPERATOR),
     ("pinv", NO_OPERATOR),
     ("matrix_exp", NO_OPERATOR),
-    ("rfft", Write::Never("complex numbers are laid out in another way")),
-    ("irfft", Write::Never("complex numbers are laid out in another way")),
-    ("fft", Write::Never("complex numbers are laid out in another way")),
+    ("rfft", Write::Never("complex numbers have another layout in ONNX")),
+    ("irfft", Write::Never("complex numbers have another layout in ONNX")),
+    ("fft", Write::Never("complex numbers have another layout in ONNX")),
 ];
 
 fn linear(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
@@ -69,8 +69,8 @@ fn attention(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
             None => earlier,
         });
     }
-    // A query without a used score gets 0: its scores are equal, and then no
-    // weight is kept.
+    // The output is 0 for a query without a used score: its scores are made
+    // equal, and then all weights are set to 0.
     let Some(keep) = keep else {
         let weights = graph.op_with("Softmax", &[&scores], vec![("axis", (-1).into())]);
         return Ok(graph.op("MatMul", &[&weights, call.input(2)]));

@@ -17,14 +17,14 @@ pub(super) const TABLE: &[Row] = &[
 /// A kind of cell.
 struct Cell {
     operator: &'static str,
-    /// For each gate in the order of ONNX, its index in that of traces.
+    /// For each gate in ONNX's order, its index in the order of traces.
     gates: &'static [i64],
     states: usize,
 }
 
-/// i, o, f, c of i, f, g, o.
+/// The order i, o, f, c from i, f, g, o.
 const LSTM: Cell = Cell { operator: "LSTM", gates: &[0, 3, 1, 2], states: 2 };
-/// z, r, h of r, z, n.
+/// The order z, r, h from r, z, n.
 const GRU: Cell = Cell { operator: "GRU", gates: &[1, 0, 2], states: 1 };
 const RNN: Cell = Cell { operator: "RNN", gates: &[0], states: 1 };
 
@@ -80,7 +80,7 @@ fn recurrent(graph: &mut Graph, call: &Call<'_>, cell: &Cell) -> Result<String> 
     Ok(graph.join(parts))
 }
 
-/// A weight or bias with its gates in the order of ONNX.
+/// A weight or bias with its gates in ONNX's order.
 fn reordered(graph: &mut Graph, call: &Call<'_>, index: usize, cell: &Cell) -> String {
     if cell.gates.len() == 1 {
         return call.input(index).to_owned();
@@ -100,7 +100,7 @@ fn reordered(graph: &mut Graph, call: &Call<'_>, index: usize, cell: &Cell) -> S
     }
 }
 
-/// A changed parameter, named after the one that it is made of.
+/// A changed parameter, named after the original one.
 fn named(graph: &mut Graph, parameter: &str, value: AnyTensor) -> String {
     graph.initializer(&format!("{parameter}/reordered"), value)
 }

@@ -1,4 +1,4 @@
-//! Reductions, running sums and the softmax.
+//! Reductions, running sums and softmax.
 
 use dendra_tensor::Result;
 
@@ -27,7 +27,7 @@ fn reduce(graph: &mut Graph, call: &Call<'_>, operator: &'static str) -> Result<
     let axes = graph.ints(&call.axes("axes")?);
     let settings: Settings = vec![
         ("keepdims", i64::from(call.flag("keep")?).into()),
-        // Without axes nothing is reduced.
+        // A reduction over no axes changes nothing.
         ("noop_with_empty_axes", 1.into()),
     ];
     Ok(graph.op_with(operator, &[call.input(0), &axes], settings))
@@ -70,8 +70,8 @@ fn cumsum(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op("CumSum", &[call.input(0), &axis]))
 }
 
-/// Each element times the one 1, 2, 4 … before it, so that after k steps it is
-/// the product of 2ᵏ elements.
+/// Multiplies each element by the one 1, 2, 4 … positions before it. After k
+/// steps it is the product of 2ᵏ elements.
 fn cumprod(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let axis = call.axis(0, call.int("axis")?);
     let length = call.length(0, axis)?;

@@ -51,8 +51,8 @@ fn cat(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op_with("Concat", &call.inputs(), settings))
 }
 
-/// Elements are added, then removed; where they come from the other end, they
-/// are removed first.
+/// Elements are added, then removed. In the circular mode they are removed
+/// first.
 fn pad(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let (rank, padding) = (call.rank(0), call.ints("padding")?);
     let mut ends = vec![[0, 0]; rank];
@@ -85,7 +85,7 @@ fn pad(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(if x == call.input(0) { graph.op("Identity", &[&x]) } else { x })
 }
 
-/// Without as many elements at the ends of each axis as negative numbers say.
+/// Removes elements at the ends of each axis where the padding is negative.
 fn cropped(graph: &mut Graph, x: &str, ends: &[[i64; 2]]) -> String {
     let removed = ends.iter().enumerate().filter(|(_, pair)| pair.iter().any(|&end| end < 0));
     let (mut axes, mut starts, mut stops) = (Vec::new(), Vec::new(), Vec::new());
@@ -101,8 +101,8 @@ fn cropped(graph: &mut Graph, x: &str, ends: &[[i64; 2]]) -> String {
     graph.op("Slice", &[x, &starts, &stops, &axes])
 }
 
-/// The axes of the matrices come last and are one axis, of which the diagonal
-/// has some elements.
+/// The axes of the matrices are moved to the end and merged, and the elements
+/// of the diagonal are selected.
 fn diagonal(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let offset = call.int("offset")?;
     let [rows, columns] = [call.int("rows")?, call.int("columns")?].map(|axis| call.axis(0, axis));
@@ -123,7 +123,7 @@ fn list(values: Vec<i64>) -> Tensor<i64> {
     Tensor::from_fn([values.len()], |index| values[index])
 }
 
-/// Elements at indices, of which that after the last one is 0.
+/// Selects elements at indices; the index after the last element gives 0.
 fn diag_embed(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let (rank, offset) = (call.rank(0), call.int("offset")?);
     let length = call.length(0, rank - 1)?;
@@ -148,7 +148,7 @@ fn unfold_axis(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
         index / size * step + index % size
     });
     let y = graph.pick(call.input(0), axis as i64, positions);
-    // The elements of the windows are the axis after that of the windows.
+    // The axis of the elements of a window follows that of the windows.
     let mut order: Vec<i64> = (0..=call.rank(0) as i64).collect();
     let elements = order.remove(axis + 1);
     order.push(elements);

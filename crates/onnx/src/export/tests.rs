@@ -1,5 +1,5 @@
-//! Exports compute what the models compute. `check_exports.py` in the folder of
-//! tests repeats the comparison with ONNX Runtime.
+//! Exported files compute the same as the models. `check_exports.py` in the
+//! folder `tests` repeats the comparison with ONNX Runtime.
 
 #[path = "../../../nn/tests/public/traces/networks.rs"]
 mod networks;
@@ -17,12 +17,12 @@ use dendra_tensor::{AttentionMask, Ops, Rng, Shape, Tensor};
 use super::*;
 use crate::Value;
 
-/// The operations that were exported by some test.
+/// The operations that at least one test exported.
 static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Exports a function of a model, imports the file, and compares the outputs
-/// for several numbers of samples. Returns the largest difference, relative to
-/// the largest output, or 0 for the same bits, and the operations.
+/// for several batch sizes. Returns the operations and the largest difference,
+/// relative to the largest output, or 0 for equal bits.
 #[track_caller]
 fn difference<I: Tensors>(
     name: &str,
@@ -45,7 +45,7 @@ fn difference<I: Tensors>(
         let x = x.tensors().unwrap();
         let names: Vec<String> = found.inputs().map(|input| input.name.clone()).collect();
         let named = || names.iter().map(String::as_str).zip(x.iter().map(value));
-        // The first run makes the plan of the second.
+        // The first run builds the plan of the second.
         found.run(named()).unwrap_or_else(|error| panic!("{name}: {error}\n{trace}"));
         let outputs = found.run(named()).unwrap_or_else(|error| panic!("{name}: {error}\n{trace}"));
         let outputs: Vec<Tensor> =
@@ -80,8 +80,8 @@ fn value(x: &AnyTensor) -> Value {
     }
 }
 
-/// Writes a file with inputs and outputs for `check_exports.py` into the folder
-/// that an environment variable names.
+/// Writes a file with inputs and outputs for `check_exports.py` to the folder
+/// in an environment variable.
 fn keep(name: &str, file: &[u8], inputs: &[AnyTensor], outputs: &[Var]) {
     let Some(folder) = std::env::var_os("DENDRA_ONNX_EXPORTS") else { return };
     let folder = PathBuf::from(folder).join(name);
@@ -100,7 +100,7 @@ fn normal(shape: &Shape, seed: u64) -> Tensor {
     Tensor::normal(shape, 0.0, 1.0, &mut Rng::seed(seed))
 }
 
-/// Operations that the import computes in another way than the model: by several
+/// Operations that the import computes differently from the model: with several
 /// operators, or in another order.
 const OTHER_KERNELS: [&str; 9] = [
     "adaptive_avg_pool2d",
@@ -114,7 +114,7 @@ const OTHER_KERNELS: [&str; 9] = [
     "rms_norm",
 ];
 
-/// Expects the same bits but where an operation has another kernel.
+/// Expects equal bits unless an operation uses another kernel.
 fn check_network(name: &str, model: &Sequential, sample: impl Fn(&Shape, u64) -> Tensor) {
     let inputs = |samples: usize, seed: u64| {
         let shape = [samples].into_iter().chain(model.input_shape().iter().copied());
@@ -127,7 +127,7 @@ fn check_network(name: &str, model: &Sequential, sample: impl Fn(&Shape, u64) ->
     assert!(may_differ || gap == 0.0, "{name} differs by {gap}: {operations:?}");
 }
 
-/// Networks that have every kind of layer.
+/// Networks with every kind of layer.
 fn check_layers() {
     for (index, builder) in networks::networks().into_iter().enumerate() {
         let model = builder.build(&mut Rng::seed(3)).unwrap();
@@ -246,7 +246,7 @@ fn names_metadata_and_the_batch_axis() {
     let again = || Export::of(&net, &Tensor::<f32>::zeros([1, 4])).unwrap();
     assert!(again().named(&["x", "y"], &["z"]).is_err());
     let taken = again().named(&["fc.weight"], &["y"]).unwrap_err().to_string();
-    assert_eq!(taken, "Export::named: the name \"fc.weight\" is taken");
+    assert_eq!(taken, "Export::named: the name \"fc.weight\" is in use");
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub(super) const TABLE: &[Row] = &[
     ("fold", Write::By(fold)),
 ];
 
-/// The same padding on both sides of each axis: first all beginnings.
+/// The padding of both sides of each axis in ONNX's order: first all
+/// beginnings.
 fn both_sides(padding: &[i64]) -> Vec<i64> {
     padding.repeat(2)
 }
@@ -55,9 +56,9 @@ fn conv_transpose2d(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(graph.op_with("ConvTranspose", &call.inputs(), settings))
 }
 
-/// The settings of a pooling. The padding at the end is such that the last
-/// window of the output just fits, whatever `ceil_mode` is: runtimes differ in
-/// how they round.
+/// The settings of a pooling. The padding at the end is chosen so that the last
+/// window just fits, whatever `ceil_mode` is, because runtimes round
+/// differently.
 fn pooling(call: &Call<'_>) -> Result<Settings> {
     let [kernel, stride, padding, dilation] =
         ["kernel_size", "stride", "padding", "dilation"].map(|name| call.ints(name));
@@ -65,7 +66,7 @@ fn pooling(call: &Call<'_>) -> Result<Settings> {
     let mut pads = both_sides(&padding);
     for axis in 0..2 {
         let Size::Fixed(windows) = call.shape[2 + axis] else {
-            return call.refuse("the size of the images has to be the same for any batch");
+            return call.refuse("the size of the images must not depend on the batch size");
         };
         let covered = (windows - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1;
         let rest = covered - call.length(0, 2 + axis)? - padding[axis];
@@ -91,8 +92,8 @@ fn avg_pool2d(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
         settings.push(("count_include_pad", i64::from(counts_padding).into()));
         return Ok(graph.op_with("AveragePool", &[call.input(0)], settings));
     }
-    // Means over whole windows, times the number of taps, divided by the right
-    // number of each window.
+    // The means of whole windows, times the number of taps, divided by the
+    // correct count of each window.
     settings.push(("count_include_pad", 1.into()));
     let means = graph.op_with("AveragePool", &[call.input(0)], settings);
     let (kernel, stride) = (call.ints("kernel_size")?, call.ints("stride")?);
@@ -119,7 +120,7 @@ fn adaptive(length: i64, windows: i64) -> Vec<Vec<i64>> {
     (0..windows).map(window).collect()
 }
 
-/// A product with a matrix of weights for each axis.
+/// Multiplies each axis by a matrix of weights.
 fn adaptive_avg_pool2d(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let output = call.ints("output_size")?;
     if output == [1, 1] {
@@ -156,7 +157,7 @@ fn adaptive_max_pool2d(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     largest(graph, call, &[rows?, columns?])
 }
 
-/// The windows that the sample ½ gives.
+/// The windows for the random number ½.
 fn fractional_max_pool(graph: &mut Graph, call: &Call<'_>, axes: usize) -> Result<String> {
     let kernel = call.ints("kernel_size")?;
     let mut windows = Vec::with_capacity(axes);
@@ -164,7 +165,7 @@ fn fractional_max_pool(graph: &mut Graph, call: &Call<'_>, axes: usize) -> Resul
     for (axis, &kernel) in kernel.iter().enumerate() {
         let (length, output) = (call.length(0, first + axis)?, call.shape[first + axis].of(1));
         let last = length - kernel;
-        // In the precision of the model, as the layer computes.
+        // In the precision of the model, like the layer.
         let at = |x: f64| match call.element {
             "f64" => (x * (last as f64 / (output.max(2) - 1) as f64)) as i64,
             _ => (x as f32 * (last as f32 / (output.max(2) - 1) as f32)) as i64,
@@ -175,8 +176,8 @@ fn fractional_max_pool(graph: &mut Graph, call: &Call<'_>, axes: usize) -> Resul
     largest(graph, call, &windows)
 }
 
-/// The maximum of windows of any positions: along each axis they are written
-/// side by side, the shorter ones filled with one of their elements.
+/// The maximum of windows at arbitrary positions. The windows are written side
+/// by side along each axis; shorter ones repeat one of their elements.
 fn largest(graph: &mut Graph, call: &Call<'_>, windows: &[Vec<Vec<i64>>]) -> Result<String> {
     let first = call.rank(0) - windows.len();
     let mut y = call.input(0).to_owned();
@@ -195,8 +196,8 @@ fn largest(graph: &mut Graph, call: &Call<'_>, windows: &[Vec<Vec<i64>>]) -> Res
     Ok(graph.op_with("MaxPool", &[&y], settings))
 }
 
-/// Each tap of each window, `[N, C, taps, rows, taps, columns]`, with the taps
-/// before the windows.
+/// Each element of each window, `[N, C, taps, rows, taps, columns]`: the
+/// position in the window before that of the window.
 fn unfold(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     let [kernel, stride, padding, dilation] =
         ["kernel_size", "stride", "padding", "dilation"].map(|name| call.ints(name));

@@ -1,4 +1,5 @@
-//! Functions of one element after the other, on one block of a tensor at a time.
+//! Chains of element-wise functions, applied to one block of a tensor at a
+//! time.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -6,10 +7,10 @@ use dendra_tensor::kernels::parallel::for_each_chunk;
 use dendra_tensor::kernels::simd;
 use dendra_tensor::{Float, Tensor};
 
-/// The elements that all functions are applied to before the next elements: few
-/// enough for the first-level cache.
+/// The number of elements to which all functions are applied before the next
+/// block; they fit into the first-level cache.
 const BLOCK: usize = 1024;
-/// The elements of a task.
+/// The number of elements in a task.
 const TASK: usize = 16 * BLOCK;
 
 /// A function that is applied to all elements.
@@ -17,7 +18,7 @@ const TASK: usize = 16 * BLOCK;
 pub(crate) enum Link {
     Unary(Unary),
     Binary(Binary, Source),
-    /// Keeps the elements for a later function.
+    /// Keeps a copy of the elements for a later function.
     Keep,
 }
 
@@ -38,7 +39,7 @@ pub(crate) enum Unary {
     Tanh,
 }
 
-/// A function of an element x and another one y.
+/// A function of an element x and a second element y.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Binary {
     Add,
@@ -53,11 +54,11 @@ pub(crate) enum Binary {
     SubtractFrom,
 }
 
-/// Where the second element comes from.
+/// The source of the second element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Source {
     Number(f32),
-    /// The element that was kept.
+    /// The kept copy.
     Kept,
     /// For the element at position p, the element ⌊p / inner⌋ mod count of an
     /// operand.
@@ -80,8 +81,8 @@ impl Link {
     }
 }
 
-/// Applies functions to the elements of a tensor, in place if nothing shares
-/// them.
+/// Applies functions to the elements of a tensor, in place if its memory is not
+/// shared.
 pub(crate) fn apply(links: &[Link], mut x: Tensor<f32>, operands: &[Tensor<f32>]) -> Tensor<f32> {
     let operands: Vec<Tensor<f32>> = operands.iter().map(Tensor::contiguous).collect();
     let operands: Vec<&[f32]> =
@@ -118,8 +119,8 @@ fn each(x: &mut [f32], f: impl Fn(f32) -> f32 + Copy) {
     );
 }
 
-/// Replaces each element by a function of it and the element of `y` at its
-/// place.
+/// Replaces each element by a function of it and the element of `y` at the same
+/// index.
 #[inline(always)]
 fn pairs(x: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Copy) {
     simd::dispatch(
@@ -244,8 +245,8 @@ mod tests {
 
     use super::*;
 
-    /// Chains compared with the operations one by one, at lengths that end
-    /// within a block and within a task.
+    /// Chains compared with separate operations, at lengths that end within a
+    /// block and within a task.
     #[test]
     fn a_chain_has_the_bits_of_its_operations() {
         let mut rng = Rng::seed(1);

@@ -1,4 +1,4 @@
-//! Joining functions of one element with the operator before them.
+//! Fuses element-wise functions with the operator before them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::specialise::Known;
 use crate::element::ElementType;
 use crate::plan::{Action, Node, Setting, Step};
 
-/// The most functions between an element and its second use.
+/// The largest number of functions between an element and its second use.
 const LONGEST_DETOUR: usize = 8;
 
-/// Operators whose output is a view of their input, which may not be overwritten
-/// while they run.
+/// Operators whose output is a view of their input, which must not be
+/// overwritten while they run.
 const VIEWS: [&str; 10] = [
     "Cast",
     "Expand",
@@ -31,7 +31,7 @@ const VIEWS: [&str; 10] = [
     "Unsqueeze",
 ];
 
-/// Joins steps in which each computes a value that only the next one reads.
+/// Fuses steps in which each computes a value that only the next one reads.
 pub(super) fn fuse(steps: Vec<Step>, known: &mut Vec<Known>, outputs: &[usize]) -> Vec<Step> {
     let steps = rewrite(steps, known);
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); known.len()];
@@ -46,8 +46,8 @@ pub(super) fn fuse(steps: Vec<Step>, known: &mut Vec<Known>, outputs: &[usize]) 
     outputs.iter().for_each(|&id| is_output[id] = true);
     let mut fuser =
         Fuser { steps: steps.into_iter().map(Some).collect(), known, readers, is_output };
-    // The later of two operators whose outputs are added takes the sum, since its
-    // output is still in the cache.
+    // If the outputs of two operators are added, the sum is fused with the
+    // later one, whose output is still in the cache.
     for index in (0..fuser.steps.len()).rev() {
         fuser.after_operator(index);
     }
@@ -58,7 +58,7 @@ pub(super) fn fuse(steps: Vec<Step>, known: &mut Vec<Known>, outputs: &[usize]) 
 }
 
 struct Fuser<'a> {
-    /// `None` for a step that another one contains.
+    /// The steps; `None` for a step that was fused into another one.
     steps: Vec<Option<Step>>,
     known: &'a [Known],
     /// The steps that read each value.
@@ -66,12 +66,12 @@ struct Fuser<'a> {
     is_output: Vec<bool>,
 }
 
-/// Functions that follow each other.
+/// A chain of functions.
 #[derive(Default)]
 struct Chain {
     links: Vec<Link>,
     operands: Vec<usize>,
-    /// The steps that the functions are.
+    /// The original steps of the functions.
     steps: Vec<usize>,
 }
 
@@ -119,7 +119,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// Joins an operator that is no function of one element with what follows.
+    /// Fuses an operator that is not element-wise with the functions after it.
     fn after_operator(&mut self, index: usize) {
         let Some(output) = self.output(index) else { return };
         let step = self.steps[index].as_ref().expect("it has an output");
@@ -139,14 +139,14 @@ impl Fuser<'_> {
         }
     }
 
-    /// Joins a function of one element with what follows.
+    /// Fuses an element-wise function with those after it.
     fn alone(&mut self, index: usize) {
         let Some(step) = &self.steps[index] else { return };
         if self.output(index).is_none() || !matches!(step.node.action, Action::Operator(_)) {
             return;
         }
         let mut inputs: Vec<usize> = step.inputs.iter().flatten().copied().collect();
-        // An input that nothing else reads may be overwritten.
+        // An input that no other step reads may be overwritten.
         inputs.sort_by_key(|&id| (self.known[id].constant.is_some(), self.readers[id].len()));
         let Some((input, mut chain)) =
             inputs.iter().find_map(|&id| Some((id, self.link(index, id)?)))
@@ -187,7 +187,7 @@ impl Fuser<'_> {
         self.steps[last] = Some(step);
     }
 
-    /// The functions that can follow a value without being computed elsewhere.
+    /// The functions after a value that is not read elsewhere.
     fn follow(&self, mut id: usize) -> Chain {
         let mut chain = Chain::default();
         while let Some(next) = self.next(id) {
@@ -197,7 +197,7 @@ impl Fuser<'_> {
         chain
     }
 
-    /// The step that alone reads a value, or the steps to its second reader.
+    /// The only step that reads a value, or the steps up to its second reader.
     fn next(&self, id: usize) -> Option<Chain> {
         if self.is_output[id] {
             return None;
@@ -209,8 +209,8 @@ impl Fuser<'_> {
         }
     }
 
-    /// A chain from a value that ends in a function of the result and the value
-    /// itself, such as x · σ(x).
+    /// A chain that starts at a value and ends with a function of the result
+    /// and the value itself, such as x · σ(x).
     fn detour(&self, id: usize, first: usize, second: usize) -> Option<Chain> {
         let mut chain = Chain { links: vec![Link::Keep], ..Chain::default() };
         let (mut at, mut reader) = (id, first);
@@ -250,7 +250,7 @@ impl Fuser<'_> {
         (self.shape(output)? == self.shape(id)?).then_some(())
     }
 
-    /// A step as functions of the elements of one of its inputs.
+    /// Converts a step to functions of the elements of one of its inputs.
     fn link(&self, index: usize, id: usize) -> Option<Chain> {
         let step = self.steps[index].as_ref()?;
         self.fits(index, id)?;
@@ -344,7 +344,7 @@ fn function(node: &Node) -> Option<Binary> {
     })
 }
 
-/// The function with its elements exchanged.
+/// The function with its operands exchanged.
 fn turned(function: Binary) -> Binary {
     match function {
         Binary::Divide => Binary::DivideInto,
@@ -354,7 +354,7 @@ fn turned(function: Binary) -> Binary {
 }
 
 /// How a tensor of shape `from` broadcasts to the shape `to`, if all axes along
-/// which it does not are adjacent.
+/// which it does not broadcast are adjacent.
 fn spread(from: &Shape, to: &Shape) -> Option<Source> {
     let skipped = to.len().checked_sub(from.len())?;
     let lengths = |axis: usize| axis.checked_sub(skipped).map_or(1, |axis| from[axis]);

@@ -1,4 +1,4 @@
-//! A plan whose parameters are constants.
+//! Lowers a plan: its parameters become constants.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use crate::plan::{Action, Node, Plan, Setting, Step};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
 
-/// A copy of a plan with the values of the parameters, in which normalisations
-/// and factors that follow a convolution are part of its weight. The slots of
-/// inputs and outputs stay.
+/// Copies a plan with the values of the parameters, and folds normalisations
+/// and factors after a convolution into its weight. The slots of inputs and
+/// outputs are unchanged.
 pub(super) fn lower(plan: &Plan, parameters: &[(String, Param<f32>)]) -> Plan {
     let values = plan
         .parameters
@@ -33,7 +33,7 @@ pub(super) fn lower(plan: &Plan, parameters: &[(String, Param<f32>)]) -> Plan {
     lowered
 }
 
-/// How often each slot is read, the outputs of the plan included.
+/// The number of reads of each slot, including the outputs of the plan.
 fn readers(plan: &Plan) -> Vec<usize> {
     let mut counts = vec![0; plan.slots];
     for step in &plan.steps {
@@ -51,7 +51,7 @@ pub(super) fn name(node: &Node) -> &'static str {
     }
 }
 
-/// A factor and a term for each channel, which follow a convolution.
+/// A factor and a term for each channel that follow a convolution.
 pub(super) struct Scale {
     pub(super) factors: Vec<f64>,
     pub(super) terms: Vec<f64>,
@@ -94,7 +94,7 @@ fn fold_into_convolutions(plan: &mut Plan) {
     plan.constants.retain(|(slot, _)| is_read[*slot]);
 }
 
-/// The step that alone reads the output of a convolution, if it scales channels.
+/// The only step that reads the output of a convolution, if it scales channels.
 fn follower(
     conv: &Step,
     steps: &[Option<Step>],
@@ -153,7 +153,7 @@ pub(super) fn scale_of(
     Some(Scale { terms: terms.collect(), factors })
 }
 
-/// One number for each channel of a tensor that broadcasts over images.
+/// A number for each channel from a tensor that broadcasts over images.
 fn per_channel(x: &TypedTensor, channels: usize, rank: usize) -> Option<Vec<f64>> {
     let values = x.reals().ok()?.to_vec();
     if values.len() == 1 && x.rank() <= rank {
@@ -164,7 +164,7 @@ fn per_channel(x: &TypedTensor, channels: usize, rank: usize) -> Option<Vec<f64>
     (fits && values.len() == channels).then_some(values)
 }
 
-/// The scale of a function of the channels and numbers of these.
+/// The scale of this function of the channels and numbers.
 fn arithmetic(function: &str, is_first: bool, numbers: &[f64]) -> Option<Scale> {
     let (ones, zeros) = (vec![1.0; numbers.len()], vec![0.0; numbers.len()]);
     let each = |f: fn(f64) -> f64| numbers.iter().map(|&x| f(x)).collect::<Vec<_>>();
@@ -180,7 +180,7 @@ fn arithmetic(function: &str, is_first: bool, numbers: &[f64]) -> Option<Scale> 
     is_finite.then_some(Scale { factors, terms })
 }
 
-/// The weight and the bias of a convolution with a scale.
+/// Folds a scale into the weight and the bias of a convolution.
 fn scaled(
     conv: &Step,
     constants: &HashMap<usize, TypedTensor>,

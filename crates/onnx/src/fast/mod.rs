@@ -1,11 +1,12 @@
-//! Running a model without gradients.
+//! Fast execution without gradients.
 //!
 //! A plan is an exact copy of the file's graph, so that any part of it can be
-//! trained. Without gradients a model runs another plan, made in two stages.
-//! [`lower`] makes constants of the parameters and folds what it can into the
+//! trained. Without gradients a model runs an optimised plan, which is made in
+//! stages. [`lower`] turns parameters into constants and folds scales into the
 //! weights of convolutions. [`specialise`] runs that plan once for inputs of
-//! given shapes, and keeps what depends on more than these shapes. [`fuse`] then
-//! joins functions of one element with the operator before them.
+//! given shapes, and keeps only the steps whose results depend on more than the
+//! shapes. [`fuse`] then fuses element-wise functions with the operator before
+//! them.
 
 mod chain;
 mod fuse;
@@ -28,17 +29,18 @@ use crate::plan::{Node, Plan};
 use crate::tensor::{Data, TypedTensor};
 use crate::value::Value;
 
-/// The most plans that are kept, each for inputs of other shapes.
+/// The largest number of cached plans for inputs of different shapes.
 const MOST_PLANS: usize = 16;
-/// The most plans for inputs of the same shapes and other integers.
+/// The largest number of plans for inputs of the same shapes and different
+/// integers.
 const MOST_LIKE: usize = 4;
 
-/// An operator with the functions of one element that follow it.
+/// An operator with the element-wise functions that follow it.
 #[derive(Debug)]
 pub(crate) struct Fused {
-    /// The operator; without one, the functions apply to the first input.
+    /// The operator. Without one, the functions apply to the first input.
     pub(crate) head: Option<Arc<Node>>,
-    /// How many of the inputs are those of the operator.
+    /// The number of inputs that belong to the operator.
     pub(crate) head_inputs: usize,
     pub(crate) links: Vec<Link>,
 }
@@ -53,7 +55,7 @@ impl Fused {
     ) -> Result<TypedTensor> {
         let operand = |value: &Option<&Value>| match value {
             Some(value) => Ok(value.tensor()?.f32()?.value().clone()),
-            None => Err(Error::argument("onnx", "an operand has no value")),
+            None => Err(Error::argument("onnx", "an operand was not computed")),
         };
         let operands = operands.iter().map(operand).collect::<Result<Vec<_>>>()?;
         let fits = |link: &Link| match link {
@@ -72,8 +74,8 @@ impl Fused {
     }
 }
 
-/// The plans of a model that runs without gradients. They hold the values of the
-/// parameters, so a change of one of these empties this.
+/// The plans of a model that runs without gradients. They contain the values of
+/// the parameters, so they are removed when a parameter changes.
 #[derive(Debug, Default)]
 pub(crate) struct Fast {
     plans: Mutex<Plans>,
@@ -82,20 +84,20 @@ pub(crate) struct Fast {
 #[derive(Debug, Default)]
 struct Plans {
     lowered: Option<Arc<Plan>>,
-    /// From the least recently used on.
+    /// Ordered from the least recently used.
     special: VecDeque<(Signature, Arc<Plan>)>,
-    /// Whether plans are not specialised for the elements of inputs, since these
-    /// change.
+    /// Whether plans are not specialised for the elements of inputs, because
+    /// these vary.
     ignores_elements: bool,
 }
 
 impl Fast {
-    /// Forgets the values of the parameters.
+    /// Removes the plans, which contain the values of the parameters.
     pub(crate) fn clear(&mut self) {
         *self.plans.get_mut().unwrap_or_else(PoisonError::into_inner) = Plans::default();
     }
 
-    /// The outputs of a plan, by the fastest plan that gives them.
+    /// The outputs of a plan, computed by the fastest available plan.
     pub(crate) fn run(
         &self,
         plan: &Plan,
@@ -129,8 +131,8 @@ impl Fast {
         }
     }
 
-    /// The lowered plan, what the inputs have in common with those of other runs,
-    /// and the plan for such inputs if there is one.
+    /// Returns the lowered plan, the signature of the inputs, and the
+    /// specialised plan if there is one.
     fn find(
         &self,
         plan: &Plan,

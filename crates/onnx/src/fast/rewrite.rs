@@ -1,4 +1,4 @@
-//! Operators in a form that suits the kernels.
+//! Rewrites operators to a form that suits the kernels.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::ops::{self, reordered_weights, with_reordered_weights};
 use crate::plan::{Action, Node, Step};
 use crate::tensor::TypedTensor;
 
-/// Steps that compute the same.
+/// Steps that compute the same result.
 pub(super) fn rewrite(steps: Vec<Step>, known: &mut Vec<Known>) -> Vec<Step> {
     let steps = steps.into_iter().flat_map(|step| normalisation(step, known));
     let mut steps: Vec<Step> = steps.collect();
@@ -20,7 +20,7 @@ pub(super) fn rewrite(steps: Vec<Step>, known: &mut Vec<Known>) -> Vec<Step> {
     steps
 }
 
-/// A batch normalization with constants as a product and a sum.
+/// Rewrites a batch normalization with constants as a product and a sum.
 fn normalisation(step: Step, known: &mut Vec<Known>) -> Vec<Step> {
     let constant = |index: usize| {
         let id = (*step.inputs.get(index)?)?;
@@ -71,7 +71,8 @@ fn normalisation(step: Step, known: &mut Vec<Known>) -> Vec<Step> {
     steps
 }
 
-/// Puts the gates of a recurrent layer's weights into the order of the kernels.
+/// Reorders the gates in the weights of a recurrent layer as the kernels need
+/// them.
 fn reorder(step: &mut Step, known: &mut Vec<Known>) {
     let constant = |index: usize| {
         let id = (*step.inputs.get(index)?)?;

@@ -1,16 +1,17 @@
-//! What the shapes of an operator's outputs depend on.
+//! The dependencies of the output shapes of operators.
 
 use crate::plan::{Action, Node};
 
-/// The inputs whose elements, beside the shapes of all inputs, determine the
-/// shapes of the outputs; `None` if the shapes may depend on anything else.
+/// The inputs whose elements, in addition to the shapes of all inputs,
+/// determine the output shapes; `None` if the output shapes may depend on
+/// anything else.
 pub(super) fn deciding(node: &Node) -> Option<&'static [usize]> {
     let Action::Operator(operator) = &node.action else { return None };
     if !operator.is_standard() {
         return None;
     }
     Some(match operator.name {
-        // Functions of one element or of two at the same place.
+        // Element-wise functions of one or two inputs.
         "Abs" | "Acos" | "Acosh" | "Add" | "And" | "Asin" | "Asinh" | "Atan" | "Atanh"
         | "BitwiseAnd" | "BitwiseNot" | "BitwiseOr" | "BitwiseXor" | "Cast" | "CastLike"
         | "Ceil" | "Celu" | "Clip" | "Cos" | "Cosh" | "Div" | "Elu" | "Equal" | "Erf" | "Exp"

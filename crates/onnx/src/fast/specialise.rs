@@ -1,9 +1,9 @@
-//! A plan for inputs of given shapes, made by watching a run.
+//! Specialises a plan for inputs of given shapes by recording a run.
 //!
-//! The run notes which values depend on the inputs' elements. All others are
-//! constants of the new plan: shapes and what is computed from them, which
-//! branch an `If` takes, where a `Slice` begins. Graphs of branches that are
-//! known, and functions, become part of the plan.
+//! The run records which values depend on the elements of the inputs. All
+//! others become constants of the new plan: shapes and values computed from
+//! them, the condition of an `If`, or the start of a `Slice`. The graphs of
+//! known branches, and functions, are inlined.
 
 use std::time::Instant;
 
@@ -18,15 +18,15 @@ use crate::plan::{Action, Graph, Plan, Step};
 use crate::tensor::{Data, TypedTensor};
 use crate::value::Value;
 
-/// The most elements of an input that a plan takes as given, if they are integers:
-/// a rate, a length, axes.
+/// The largest number of elements of an integer input that becomes part of the
+/// signature, such as a rate, a length or axes.
 const MOST_GIVEN: usize = 16;
-/// The most elements of a value that is kept as a constant, if it is not one of
-/// the file.
+/// The largest number of elements of a computed value that is kept as a
+/// constant.
 const MOST_KEPT: usize = 1 << 16;
 
-/// What a plan takes as given: the types and shapes of the inputs, and the
-/// elements of those that have few integers.
+/// The assumptions of a plan: the types and shapes of the inputs, and the
+/// elements of inputs with few integers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Signature(Vec<(usize, Option<Given>)>);
 
@@ -38,7 +38,7 @@ struct Given {
 }
 
 impl Signature {
-    /// `with_elements`: whether integers are part of it.
+    /// `with_elements`: whether the integers are part of the signature.
     pub(super) fn of(inputs: &[(usize, Value)], with_elements: bool) -> Self {
         let given = |value: &Value| match value {
             Value::Tensor(x) => Some(Given {
@@ -67,7 +67,7 @@ fn elements(x: &TypedTensor) -> Option<Vec<i64>> {
     (is_whole && x.len() <= MOST_GIVEN).then(|| x.wholes().map(|x| x.to_vec()).ok())?
 }
 
-/// What is known of a value that the run has computed.
+/// The knowledge about a value that the run has computed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// The value, if it is the same in each run.
@@ -76,7 +76,8 @@ pub(super) struct Known {
     pub(super) form: Option<(ElementType, Shape)>,
 }
 
-/// The outputs of a plan, and the plan for inputs of this signature.
+/// Runs a plan, and returns the outputs and the plan for inputs with this
+/// signature.
 pub(super) fn run(
     plan: &Plan,
     signature: &Signature,
@@ -117,13 +118,12 @@ pub(super) fn run(
     Ok((values, assemble(steps, known, &inputs, &outputs)))
 }
 
-/// A run that is watched. Values have numbers of their own, whichever graph they
-/// are in.
+/// A recorded run. Values are numbered across all graphs.
 struct Tracer<'a, 'w> {
     steps: Vec<Step>,
     known: Vec<Known>,
     values: Vec<Option<Held<'a>>>,
-    /// How many slots of running graphs have each value.
+    /// The number of slots of running graphs that contain each value.
     holders: Vec<usize>,
     watch: Option<Watch<'w>>,
 }
@@ -151,8 +151,8 @@ impl<'a> Tracer<'a, '_> {
         }
     }
 
-    /// Runs a plan whose slots have some values already; the numbers of the
-    /// outputs, which stay held.
+    /// Runs a plan whose slots contain some values already. Returns the numbers
+    /// of the outputs, which are still referenced.
     fn plan(&mut self, plan: &'a Plan, mut ids: Vec<Option<usize>>) -> Result<Vec<usize>> {
         for (slot, value) in &plan.constants {
             if ids[*slot].is_none() {
@@ -172,7 +172,7 @@ impl<'a> Tracer<'a, '_> {
             }
         }
         let output = |slot: &usize| {
-            let missing = || Error::argument("onnx", "an output of the graph has no value");
+            let missing = || Error::argument("onnx", "an output of the graph was not computed");
             ids[*slot].ok_or_else(missing)
         };
         let outputs = plan.outputs.iter().map(output).collect::<Result<Vec<_>>>()?;
@@ -227,7 +227,7 @@ impl<'a> Tracer<'a, '_> {
         Ok(())
     }
 
-    /// The values of a step that needs no step of its own, held.
+    /// The values of a step that is not recorded itself. They are referenced.
     fn inlined(&mut self, step: &'a Step, ids: &[Option<usize>]) -> Result<Option<Vec<usize>>> {
         let input = |index: usize| ids[(*step.inputs.get(index)?)?];
         if let Action::Function(plan) = &step.node.action {
@@ -269,7 +269,7 @@ impl<'a> Tracer<'a, '_> {
         })
     }
 
-    /// Notes what is known of the outputs of a step.
+    /// Records the knowledge about the outputs of a step.
     fn learn(&mut self, step: &Step) {
         let Some(deciding) = deciding(&step.node) else { return };
         let inputs = || step.inputs.iter().enumerate().filter_map(|(i, id)| Some((i, (*id)?)));
@@ -298,7 +298,7 @@ fn constant(value: Value) -> Known {
     Known { constant: Some(value), form }
 }
 
-/// The plan of the steps that are needed.
+/// The plan of the required steps.
 fn assemble(steps: Vec<Step>, mut known: Vec<Known>, inputs: &[usize], outputs: &[usize]) -> Plan {
     let mut is_needed = vec![false; known.len()];
     outputs.iter().for_each(|&id| is_needed[id] = true);

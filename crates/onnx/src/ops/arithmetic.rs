@@ -60,7 +60,7 @@ binary! {
     div div_two: div, |a, b| a.checked_div(b).unwrap_or(0);
 }
 
-/// The second operand; before version 7 it is aligned with an axis.
+/// The second operand. Before version 7 it is aligned with an axis.
 fn old_broadcast(call: &Call<'_>) -> Result<TypedTensor> {
     let (a, b) = (call.tensor(0)?, call.tensor(1)?);
     match call.optional_int("axis") {
@@ -74,7 +74,7 @@ fn old_broadcast(call: &Call<'_>) -> Result<TypedTensor> {
     }
 }
 
-/// Integers of one type, wrapped to it.
+/// Wraps integers to their type.
 fn integers(a: &TypedTensor, b: &TypedTensor, f: &dyn Fn(i64, i64) -> i64) -> Result<TypedTensor> {
     Ok(TypedTensor::whole(a.element(), zip(&a.wholes()?, &b.wholes()?, f)?))
 }
@@ -120,7 +120,7 @@ fn modulo(call: &Call<'_>) -> Result<TypedTensor> {
     }
     integers(a, b, &|a, b| {
         let rest = a.checked_rem(b).unwrap_or(0);
-        // The rest has the sign of the divisor.
+        // The remainder has the sign of the divisor.
         if !is_truncated && rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }
     })
 }
@@ -153,7 +153,7 @@ fn pow(call: &Call<'_>) -> Result<TypedTensor> {
     }
 }
 
-/// A power; the gradient of one with a constant exponent is defined for negative
+/// A power. The gradient for a constant exponent is also defined for negative
 /// bases.
 fn power<T: dendra_tensor::Float>(base: &Var<T>, exponent: &Var<T>) -> Result<Var<T>> {
     if exponent.value().len() == 1 && exponent.tape().is_none() && exponent.value().rank() == 0 {
@@ -203,7 +203,7 @@ fn clip(call: &Call<'_>) -> Result<TypedTensor> {
     if x.element().is_float() {
         let low = call.number(1)?.or(call.optional_float("min")).unwrap_or(f64::NEG_INFINITY);
         let high = call.number(2)?.or(call.optional_float("max")).unwrap_or(f64::INFINITY);
-        // Where the bounds cross, the upper one is the result.
+        // If `low` is above `high`, all elements become `high`.
         let low = low.min(high);
         return float!(x, x => x.clamp(low, high));
     }

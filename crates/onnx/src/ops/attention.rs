@@ -19,7 +19,7 @@ pub(super) const TABLE: &[Operator] = &[
     one("RotaryEmbedding", rotary),
 ];
 
-/// `[batch, length, heads · size]` as `[batch, heads, length, size]`.
+/// Reshapes `[batch, length, heads · size]` to `[batch, heads, length, size]`.
 fn by_head(x: &TypedTensor, heads: Option<i64>) -> Result<TypedTensor> {
     let &[batch, length, width] = &x.shape()[..] else { return Ok(x.clone()) };
     let heads = heads.and_then(|heads| usize::try_from(heads).ok()).filter(|&heads| heads > 0);
@@ -29,18 +29,18 @@ fn by_head(x: &TypedTensor, heads: Option<i64>) -> Result<TypedTensor> {
     }
 }
 
-/// Each head repeated, for queries with more heads than keys and values.
+/// Repeats each head, for queries with more heads than keys and values.
 fn repeated(x: &TypedTensor, heads: usize) -> Result<TypedTensor> {
     let own = x.shape()[1];
     if own == heads || own == 0 || !heads.is_multiple_of(own) {
         return Ok(x.clone());
     }
-    let places: Vec<usize> = (0..heads).map(|head| head / (heads / own)).collect();
-    Ok(each!(x, x => x.index_select(1, &places)?))
+    let indices: Vec<usize> = (0..heads).map(|head| head / (heads / own)).collect();
+    Ok(each!(x, x => x.index_select(1, &indices)?))
 }
 
-/// q·kᵀ · scale; the factor is divided between both, as it keeps narrow floats
-/// in their range.
+/// q·kᵀ · scale. The factor is split between both operands, which keeps narrow
+/// floats in their range.
 fn scores(q: &TypedTensor, k: &TypedTensor, scale: f64) -> Result<TypedTensor> {
     let root = scale.sqrt();
     let scaled = |x: &TypedTensor| float!(x, x => x.mul_scalar(root));
@@ -102,13 +102,14 @@ fn attention(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(vec![y.into(), present_key.into(), present_value.into(), shown.into()])
 }
 
-/// What is added to the scores: the mask, −∞ for later steps, −∞ for padding.
+/// The term that is added to the scores: the mask, −∞ for later steps, −∞ for
+/// padding.
 fn bias(call: &Call<'_>, q: &TypedTensor, keys: usize) -> Result<Option<TypedTensor>> {
     let (batch, length) = (q.shape()[0], q.shape()[2]);
     let mut bias = match call.optional(3)? {
         None => None,
         Some(mask) => {
-            // Keys beyond the mask are not used.
+            // Keys after the end of the mask are not used.
             let short = keys.saturating_sub(mask.shape().last().copied().unwrap_or(keys));
             let mask = match &mask.data {
                 Data::Bool(mask) => {
@@ -155,7 +156,7 @@ fn bias(call: &Call<'_>, q: &TypedTensor, keys: usize) -> Result<Option<TypedTen
     Ok(bias)
 }
 
-/// Attention whose scores and weights are changed by graphs.
+/// Attention with graphs that change the scores and weights.
 fn flex_attention(call: &Call<'_>) -> Result<TypedTensor> {
     let [q, k, v] = [call.tensor(0)?, call.tensor(1)?, call.tensor(2)?];
     if [q, k, v].iter().any(|x| x.rank() != 4) {
@@ -183,8 +184,8 @@ fn changed(call: &Call<'_>, graph: &str, x: TypedTensor) -> Result<TypedTensor> 
     }
 }
 
-/// A recurrent state of keys and values that is read by queries (Yang et al.,
-/// "Gated delta networks", 2024, and its special cases).
+/// A recurrent state of keys and values that queries read (Yang et al., "Gated
+/// delta networks", 2024, and its special cases).
 fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     let query = call.tensor(0)?;
     let rule = call.text("update_rule", "gated_delta");
@@ -223,7 +224,7 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     let row = |x: &TypedTensor, step: usize| x.f32()?.narrow(2, step, 1);
     let column = |x: &TypedTensor, step: usize| row(x, step)?.transpose(2, 3);
     let group = (q_heads / heads) as usize;
-    let places: Vec<usize> = (0..q_heads as usize).map(|head| head / group).collect();
+    let indices: Vec<usize> = (0..q_heads as usize).map(|head| head / group).collect();
     let mut outputs = Vec::with_capacity(length);
     for step in 0..length {
         let key = column(&k, step)?;
@@ -236,7 +237,7 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
             value = value.sub(&found)?.mul(&row(beta, step)?)?;
         }
         state = state.add(&key.matmul(&value)?)?;
-        let read = if group == 1 { state.clone() } else { state.index_select(1, &places)? };
+        let read = if group == 1 { state.clone() } else { state.index_select(1, &indices)? };
         outputs.push(row(&q, step)?.matmul(&read)?.mul_scalar(scale));
     }
     let y: TypedTensor = Var::cat(&outputs.iter().collect::<Vec<_>>(), 2)?.into();
@@ -295,7 +296,7 @@ fn rotary(call: &Call<'_>) -> Result<TypedTensor> {
     if is_flat { y.reshape(input.shape()) } else { y.permute(&[0, 2, 1, 3]) }
 }
 
-/// Turns pairs of elements of the first `turned` ones of each head.
+/// Rotates pairs of the first `turned` elements of each head.
 fn turn<T: Float>(
     x: &Var<T>,
     cos: &Var<T>,

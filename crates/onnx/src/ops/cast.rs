@@ -73,15 +73,15 @@ fn to_power(x: f64, mode: &str, saturate: bool) -> f64 {
     }
 }
 
-/// The elements in another type: floats are cut to become integers, integers
-/// wrap around. Numbers too large for narrow floats become the largest one if
-/// `saturate`.
+/// Converts the elements to another type. Floats are truncated to integers, and
+/// integers wrap around. Numbers too large for narrow floats become the largest
+/// one if `saturate`.
 pub(super) fn convert(x: &TypedTensor, to: ElementType, saturate: bool) -> Result<TypedTensor> {
     if x.element() == to {
         return Ok(x.clone());
     }
     match (&x.data, to.kind()) {
-        // The same storage keeps the gradient.
+        // The same storage class keeps the gradient.
         (Data::F32(values), Kind::Single(None)) => Ok(values.clone().into()),
         (Data::F32(values), Kind::Single(Some(_))) if to.bits() == 16 => {
             Ok(TypedTensor::single(to, values.clone()))
@@ -141,7 +141,7 @@ fn number(x: f64, digits: usize) -> String {
 fn parsed(x: &TypedTensor, to: ElementType, saturate: bool) -> Result<TypedTensor> {
     let words = x.strings()?;
     let shape: Shape = x.shape().clone();
-    let wrong = |word: &str| Error::argument("Cast", format!("{word:?} is no {}", to.name()));
+    let wrong = |word: &str| Error::argument("Cast", format!("{word:?} is not a {}", to.name()));
     if to.is_float() {
         let parse = |word: &String| {
             let word = word.trim();
@@ -159,7 +159,7 @@ fn parsed(x: &TypedTensor, to: ElementType, saturate: bool) -> Result<TypedTenso
     Ok(TypedTensor::whole(to, Tensor::from_vec(numbers, shape)?))
 }
 
-/// The bits of the elements as another type of the same size.
+/// Reinterprets the bits of the elements as another type of the same size.
 fn bit_cast(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let to = ElementType::from_code(call.int("to", 0))?;
@@ -170,7 +170,7 @@ fn bit_cast(call: &Call<'_>) -> Result<TypedTensor> {
     from_raw(to, x.shape().clone(), x.len(), &raw(x)?)
 }
 
-/// The elements as in a file.
+/// The elements as bytes of a file.
 pub(crate) fn raw(x: &TypedTensor) -> Result<Vec<u8>> {
     let bits = x.element().bits();
     let bytes = bits.div_ceil(8);

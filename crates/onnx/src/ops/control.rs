@@ -10,7 +10,7 @@ use crate::value::Value;
 pub(super) const TABLE: &[Operator] =
     &[many("If", if_), many("Loop", loop_), many("Scan", scan), many("SequenceMap", sequence_map)];
 
-/// The only element of a tensor of booleans.
+/// The single element of a boolean tensor.
 fn condition(value: &Value) -> Result<bool> {
     let values = value.tensor()?.bools()?.to_vec();
     match values[..] {
@@ -58,7 +58,7 @@ fn loop_(call: &Call<'_>) -> Result<Vec<Value>> {
 /// Values stacked along a new axis.
 fn stacked(rows: &[Value], axis: i64, is_reversed: bool) -> Result<TypedTensor> {
     let Some(first) = rows.first() else {
-        // The type of no rows is unknown here; floats are the usual one.
+        // The type of an empty list is unknown; the usual one is float.
         return Ok(Tensor::<f32>::zeros([0]).into());
     };
     let first = first.tensor()?;
@@ -75,7 +75,7 @@ fn stacked(rows: &[Value], axis: i64, is_reversed: bool) -> Result<TypedTensor> 
 
 fn scan(call: &Call<'_>) -> Result<Vec<Value>> {
     let body = call.graph("body")?;
-    // Version 8 has a batch and the lengths of its samples.
+    // Version 8 has a batch axis and the lengths of the samples.
     let is_batched = call.version() < 9;
     let inputs: Vec<Value> = call
         .inputs

@@ -44,7 +44,7 @@ pub(super) fn convolution<T: Float>(
     groups: usize,
 ) -> Result<Var<T>> {
     let symmetric = window.before == window.after;
-    // What differs on both sides is added before.
+    // Padding that differs on both sides is added separately.
     let padded;
     let x = if symmetric {
         x
@@ -86,7 +86,7 @@ fn conv_transpose(call: &Call<'_>) -> Result<TypedTensor> {
     let (stride, dilation) = (setting("strides", 1)?, setting("dilations", 1)?);
     let more = setting("output_padding", 0)?;
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
-    // The whole output, of which the padding is cut off.
+    // The full output, from which the padding is cut off.
     let full: Vec<usize> = (0..axes)
         .map(|i| {
             shape[i + 2].saturating_sub(1) * stride[i]
@@ -186,8 +186,8 @@ fn setting_of(call: &Call<'_>, name: &str, count: usize, default: usize) -> Resu
     Ok(values)
 }
 
-/// A causal depthwise convolution of `[N, C, length]` that continues after the
-/// last elements of an earlier call.
+/// A causal depthwise convolution of `[N, C, length]`, which continues after
+/// the last elements of an earlier call.
 fn causal_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     let (x, weight) = (call.tensor(0)?, call.tensor(1)?);
     let (&[batch, channels, length], &[_, _, kernel]) = (&x.shape()[..], &weight.shape()[..])
@@ -225,7 +225,8 @@ fn causal_conv(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(vec![y.into(), state.into()])
 }
 
-/// Sums blocks into an image: the opposite of taking the windows of an image.
+/// Sums blocks into an image: the inverse of extracting the windows of an
+/// image.
 fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let (image, block) = (shape_of(&call.integers(1)?)?, shape_of(&call.integers(2)?)?);
@@ -252,9 +253,9 @@ fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     let values = x.reals()?.to_vec();
     for plane in 0..batch * channels {
         for index in 0..count {
-            for (tap, place) in window.taps(&image, index).enumerate() {
-                if let Some(place) = place {
-                    sums[plane * size + place] += values[(plane * taps + tap) * count + index];
+            for (tap, offset) in window.taps(&image, index).enumerate() {
+                if let Some(offset) = offset {
+                    sums[plane * size + offset] += values[(plane * taps + tap) * count + index];
                 }
             }
         }
@@ -262,8 +263,8 @@ fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::real(x.element(), Tensor::from_vec(sums, shape)?))
 }
 
-/// A convolution whose taps are moved by offsets and weighted by a mask (Dai et
-/// al., "Deformable convolutional networks", 2017).
+/// A convolution whose taps are shifted by offsets and weighted by a mask (Dai
+/// et al., "Deformable convolutional networks", 2017).
 fn deform_conv(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, weight, offset) = (call.tensor(0)?, call.tensor(1)?, call.tensor(2)?);
     let (&[n, c, h, w], &[out, per_group, kh, kw]) = (&x.shape()[..], &weight.shape()[..]) else {
@@ -305,26 +306,26 @@ fn deform_conv(call: &Call<'_>) -> Result<TypedTensor> {
             + down * (1.0 - right) * pixel(plane, top + 1, left)
             + down * right * pixel(plane, top + 1, left + 1)
     };
-    let places = rows * columns;
+    let positions = rows * columns;
     let element = |index: usize| {
-        let (image, o) = (index / places / out, index / places % out);
-        let (row, column) = (index % places / columns, index % columns);
+        let (image, o) = (index / positions / out, index / positions % out);
+        let (row, column) = (index % positions / columns, index % columns);
         let group = o / (out / groups);
         let mut sum = bias[o];
         for i in 0..per_group {
             let channel = group * per_group + i;
             let part = channel / (c / parts);
             for tap in 0..taps {
-                let at = |k: usize| (((image * parts + part) * taps + tap) * 2 + k) * places;
-                let place = row * columns + column;
+                let at = |k: usize| (((image * parts + part) * taps + tap) * 2 + k) * positions;
+                let position = row * columns + column;
                 let base = |k: usize, step: usize, tap: usize| {
                     (step * window.stride[k] + tap * window.dilation[k]) as f64
                         - window.before[k] as f64
                 };
-                let y = base(0, row, tap / kw) + offsets[at(0) + place];
-                let x = base(1, column, tap % kw) + offsets[at(1) + place];
+                let y = base(0, row, tap / kw) + offsets[at(0) + position];
+                let x = base(1, column, tap % kw) + offsets[at(1) + position];
                 let factor = mask.as_ref().map_or(1.0, |mask| {
-                    mask[((image * parts + part) * taps + tap) * places + place]
+                    mask[((image * parts + part) * taps + tap) * positions + position]
                 });
                 let weight = weights[(o * per_group + i) * taps + tap];
                 sum += weight * factor * sample(image * c + channel, y, x);

@@ -1,4 +1,4 @@
-//! Tensors made of settings or at random.
+//! Constant and random tensors.
 
 use dendra_tensor::{Result, Rng, Shape, Tensor};
 
@@ -90,7 +90,7 @@ fn range(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::whole(element, Tensor::from_fn(shape, value)))
 }
 
-/// Random numbers of the type of the setting, of the input, or of 32 bits.
+/// Random numbers of the type in the setting, of the input, or of 32 bits.
 fn drawn(
     call: &Call<'_>,
     shape: Shape,

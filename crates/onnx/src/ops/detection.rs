@@ -1,4 +1,4 @@
-//! Boxes of objects in images.
+//! Object detection: boxes and regions of images.
 
 use dendra_tensor::{Result, Shape, Tensor};
 
@@ -20,7 +20,7 @@ fn corners(box_: &[f64], is_centred: bool) -> [f64; 4] {
     [a.min(c), b.min(d), a.max(c), b.max(d)]
 }
 
-/// The area of the intersection over that of the union.
+/// The intersection over union.
 fn overlap(a: [f64; 4], b: [f64; 4]) -> f64 {
     let side = |low: usize| (a[low + 2].min(b[low + 2]) - a[low].max(b[low])).max(0.0);
     let area = |x: [f64; 4]| (x[2] - x[0]) * (x[3] - x[1]);
@@ -103,7 +103,7 @@ fn roi_align(call: &Call<'_>) -> Result<TypedTensor> {
         );
         let samples = |bin: f64| {
             let samples = if ratio > 0 { ratio as f64 } else { bin.ceil() };
-            // No region is larger than its image, but for malformed ones.
+            // Only malformed regions are larger than their image.
             samples.clamp(0.0, 1e4) as usize
         };
         let (down, across) = (samples(bin_height), samples(bin_width));
@@ -136,7 +136,7 @@ fn roi_align(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::real(x.element(), Tensor::from_vec(out, shape)?))
 }
 
-/// The four pixels around a point, weighted bilinearly.
+/// The four pixels around a point with their bilinear weights.
 fn terms(plane: &[f64], height: usize, width: usize, y: f64, x: f64) -> [f64; 4] {
     let outside = |at: f64, length: usize| at < -1.0 || at > length as f64;
     if outside(y, height) || outside(x, width) || height == 0 || width == 0 {

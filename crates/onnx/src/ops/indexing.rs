@@ -25,7 +25,7 @@ pub(super) const TABLE: &[Operator] = &[
     many("Unique", unique),
 ];
 
-/// An index counted from the front.
+/// Converts an index to a non-negative one.
 fn from_front(index: i64, length: usize) -> Result<usize> {
     let front = if index < 0 { index + length as i64 } else { index };
     usize::try_from(front).ok().filter(|&index| index < length).ok_or_else(|| {
@@ -46,7 +46,7 @@ fn gather(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(each!(x, x => x.index_select(axis as isize, &found)?.reshape(&shape)?))
 }
 
-/// Indices counted from the front, for an axis of some length.
+/// Converts indices to non-negative ones, for an axis of this length.
 fn positive(indices: &TypedTensor, length: usize) -> Result<Tensor<i64>> {
     let values = indices.wholes()?.to_vec();
     let values = values.into_iter().map(|index| Ok(from_front(index, length)? as i64));
@@ -60,7 +60,7 @@ fn gather_elements(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(each!(x, x => x.gather(axis as isize, &indices)?))
 }
 
-/// The position of the slice that each row of indices names, in slices.
+/// The position, in slices, of the slice that each row of indices selects.
 fn slices(shape: &[usize], rows: &[i64], width: usize, offset: usize) -> Result<Vec<usize>> {
     let row = |row: &[i64]| {
         let mut axes = row.iter().zip(shape);
@@ -103,7 +103,7 @@ fn gather_nd(call: &Call<'_>) -> Result<TypedTensor> {
         .reshape(&out)?))
 }
 
-/// A copy with `updates` at row-major positions, combined with what is there.
+/// A copy with `updates` combined with the elements at row-major positions.
 fn scattered(
     x: &TypedTensor,
     positions: &[usize],
@@ -112,7 +112,8 @@ fn scattered(
 ) -> Result<TypedTensor> {
     let flat = updates.reshape([updates.len()])?;
     if reduction == "none" {
-        // Both joined, and for each element the last update of it.
+        // Both are concatenated, and the last update of each element is
+        // selected.
         let mut from: Vec<usize> = (0..x.len()).collect();
         for (i, &position) in positions.iter().enumerate() {
             from[position] = x.len() + i;
@@ -201,8 +202,8 @@ fn scatter_nd(call: &Call<'_>) -> Result<TypedTensor> {
     scattered(x, &positions, updates, call.text("reduction", "none"))
 }
 
-/// A cache of keys or values, `[batch, …, length, …]`, with new steps written at
-/// an index of each sample.
+/// A cache of keys or values, `[batch, …, length, …]`, to which new steps are
+/// written at an index for each sample.
 fn tensor_scatter(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, updates) = (call.tensor(0)?, call.tensor(1)?);
     let axis = x.axis(call.int("axis", -2))?;
@@ -280,7 +281,7 @@ fn one_hot(call: &Call<'_>) -> Result<TypedTensor> {
     values.take(&which, shape)
 }
 
-/// Integers in the order of the elements, in which a NaN is the largest.
+/// Integers in the order of the elements, with NaN as the largest.
 pub(super) fn keys(x: &TypedTensor) -> Result<Tensor<i64>> {
     Ok(match &x.data {
         Data::F32(_) | Data::F64(_) => x.reals()?.map(|x| {

@@ -85,8 +85,8 @@ fn equal(call: &Call<'_>) -> Result<TypedTensor> {
         (Data::F64(a), Data::F64(b)) => zip(a.value(), b.value(), &|a, b| a == b)?,
         (Data::Text(..), Data::Text(..)) => {
             let (x, y) = (a.strings()?, b.strings()?);
-            let places = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
-            zip(&places(&a), &places(&b), &|i, j| x[i as usize] == y[j as usize])?
+            let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
+            zip(&indices(&a), &indices(&b), &|i, j| x[i as usize] == y[j as usize])?
         }
         _ => zip(&a.wholes()?, &b.wholes()?, &|a, b| a == b)?,
     };
@@ -119,7 +119,7 @@ pub(super) fn select(mask: &Tensor<bool>, a: &TypedTensor, b: &TypedTensor) -> R
         (Data::F32(x), Data::F32(y)) => Ok(a.with(Data::F32(x.where_mask(&mask, y)?))),
         (Data::F64(x), Data::F64(y)) => Ok(a.with(Data::F64(x.where_mask(&mask, y)?))),
         _ => {
-            // Both joined, and of each pair one element taken.
+            // Both are concatenated, and one element of each pair is selected.
             let count = shape.elements();
             let joined = TypedTensor::cat(&[&a.reshape([count])?, &b.reshape([count])?], 0)?;
             let mask = mask.to_vec().into_iter().enumerate();

@@ -33,7 +33,7 @@ fn binarizer(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::whole(x.element(), y))
 }
 
-/// The keys or values of an encoder, of whichever type they are.
+/// The keys or values of an encoder, of any type.
 fn list(call: &Call<'_>, prefix: &str) -> Option<TypedTensor> {
     if let Some(tensor) = call.tensor_setting(&format!("{prefix}_tensor")) {
         return Some(tensor.clone());
@@ -75,16 +75,16 @@ fn label_encoder(call: &Call<'_>) -> Result<TypedTensor> {
     if names.len() != values.len() || names.element() != x.element() {
         return call.refuse("keys, values and input do not fit each other");
     }
-    // The keys and the input have their order in common.
+    // Sorts the keys and the input together.
     let joined = TypedTensor::cat(&[&names.reshape([names.len()])?, &x.reshape([x.len()])?], 0)?;
     let codes = keys(&joined)?.to_vec();
     let (known, asked) = codes.split_at(names.len());
-    let mut places = HashMap::new();
+    let mut indices = HashMap::new();
     for (index, &code) in known.iter().enumerate() {
-        places.entry(code).or_insert(index);
+        indices.entry(code).or_insert(index);
     }
     let all = TypedTensor::cat(&[&values.reshape([values.len()])?, &default.reshape([1])?], 0)?;
     let found: Vec<usize> =
-        asked.iter().map(|code| places.get(code).copied().unwrap_or(values.len())).collect();
+        asked.iter().map(|code| indices.get(code).copied().unwrap_or(values.len())).collect();
     all.take(&found, x.shape().clone())
 }

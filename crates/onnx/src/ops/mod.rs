@@ -1,5 +1,5 @@
-//! The operators. Each is one row of the table of its file and one function,
-//! which also knows the differences between the versions of the operator.
+//! The operators. Each has a row in the table of its file and a function, which
+//! also handles the differences between versions of the operator.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -41,14 +41,14 @@ pub(crate) use recurrent::{reordered_weights, with_reordered_weights};
 /// An operator.
 #[derive(Debug)]
 pub(crate) struct Operator {
-    /// Empty for the standard operators.
+    /// The domain; empty for the standard operators.
     pub(crate) domain: &'static str,
     pub(crate) name: &'static str,
     pub(crate) run: Run,
 }
 
 impl Operator {
-    /// Whether the operator is one of the standard.
+    /// Whether the operator is a standard one.
     pub(crate) fn is_standard(&self) -> bool {
         self.domain.is_empty()
     }
@@ -57,9 +57,9 @@ impl Operator {
 /// The function of an operator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Run {
-    /// With one output, a tensor.
+    /// A function with one output, a tensor.
     One(fn(&Call<'_>) -> Result<TypedTensor>),
-    /// With any outputs.
+    /// A function with any outputs.
     Many(fn(&Call<'_>) -> Result<Vec<Value>>),
 }
 
@@ -73,7 +73,7 @@ const fn many(name: &'static str, run: fn(&Call<'_>) -> Result<Vec<Value>>) -> O
     Operator { domain: "", name, run: Run::Many(run) }
 }
 
-/// The operator of another domain.
+/// The same operator in another domain.
 const fn of(domain: &'static str, operator: Operator) -> Operator {
     Operator { domain, ..operator }
 }
@@ -105,7 +105,7 @@ const TABLES: [&[Operator]; 24] = [
     unary::TABLE,
 ];
 
-/// The operator of a domain and a name.
+/// The operator of this domain and name.
 pub(crate) fn find(domain: &str, name: &str) -> Option<&'static Operator> {
     static ALL: OnceLock<HashMap<(&str, &str), &Operator>> = OnceLock::new();
     let all = ALL.get_or_init(|| {

@@ -63,7 +63,7 @@ fn batch_norm(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(vec![y.into(), running(&mean, &of_batch)?, running(&variance, &spread)?])
 }
 
-/// `[1, C, …]` as `[C, …]`.
+/// Reshapes `[1, C, …]` to `[C, …]`.
 fn without_batch(x: &TypedTensor) -> Result<TypedTensor> {
     x.reshape(&x.shape()[1..])
 }
@@ -121,8 +121,9 @@ fn group_norm(call: &Call<'_>) -> Result<TypedTensor> {
         let per_group = channels / groups;
         let vector = match vector.len() {
             length if length == groups && length != channels => {
-                let places: Vec<usize> = (0..channels).map(|channel| channel / per_group).collect();
-                &vector.take(&places, [channels])?
+                let indices: Vec<usize> =
+                    (0..channels).map(|channel| channel / per_group).collect();
+                &vector.take(&indices, [channels])?
             }
             _ => vector,
         };
@@ -137,7 +138,7 @@ fn group_norm(call: &Call<'_>) -> Result<TypedTensor> {
     })
 }
 
-/// The axes from the one of the setting to the last.
+/// The axes from that of the setting to the last.
 fn last_axes(call: &Call<'_>) -> Result<Vec<isize>> {
     let x = call.tensor(0)?;
     Ok((x.axis(call.int("axis", -1))? as isize..x.rank() as isize).collect())
@@ -169,7 +170,7 @@ fn layer_norm(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(outputs)
 }
 
-/// Floats of few bits as floats of 32 bits.
+/// Converts floats of few bits to floats of 32 bits.
 pub(super) fn wider(x: &TypedTensor) -> Result<TypedTensor> {
     match x.element().narrow() {
         Some(_) => super::cast::convert(x, ElementType::F32, false),
@@ -202,7 +203,7 @@ fn local_response(call: &Call<'_>) -> Result<TypedTensor> {
     }
     let (before, channels) = ((size - 1) / 2, x.shape()[1]);
     float!(x, x => {
-        // A running sum over the channels, so that each window is a difference.
+        // A running sum over the channels gives each window as a difference.
         let squares = x.square();
         let windows = (0..channels).map(|channel| {
             let start = channel.saturating_sub(before);
@@ -225,7 +226,7 @@ fn lp_norm(call: &Call<'_>) -> Result<TypedTensor> {
             1 => x.abs().sum_axes(&[axis], true)?,
             _ => x.norm_axes(2.0, &[axis], true)?,
         };
-        // A vector of zeros is its own direction.
+        // A vector of zeros is returned unchanged.
         let zero = norm.value().eq_scalar(dendra_tensor::Number::ZERO);
         x.div(&norm.masked_fill(&zero, 1.0)?)?
     })
@@ -243,8 +244,8 @@ fn mean_variance(call: &Call<'_>) -> Result<TypedTensor> {
     })
 }
 
-/// Applies a function along an axis; before version 13 along all axes from it
-/// on, taken as one.
+/// Applies a function along an axis. Before version 13, that axis and all later
+/// ones are merged.
 fn along(
     call: &Call<'_>,
     f: &dyn Fn(&TypedTensor, isize) -> Result<TypedTensor>,

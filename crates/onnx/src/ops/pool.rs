@@ -55,7 +55,7 @@ impl Window {
                 return Err(Error::shape("window", message));
             };
             let mut count = if ceil { room.div_ceil(stride[i]) } else { room / stride[i] } + 1;
-            // The last window must begin inside the input or before it.
+            // The last window must start inside the input or before it.
             if ceil && (count - 1) * stride[i] >= input[i] + before[i] {
                 count -= 1;
             }
@@ -159,7 +159,7 @@ fn pooled(shape: &Shape, window: &Window) -> Result<Shape> {
     Ok(pooled)
 }
 
-/// Pooling by the kernels of [`Ops`], where they know the windows.
+/// Pooling by the kernels of [`Ops`], where they support the windows.
 macro_rules! fast {
     ($x:expr, $window:expr, $one:ident $two:ident $three:ident $(, $more:expr)*) => {{
         let window: &Window = $window;
@@ -185,7 +185,7 @@ macro_rules! fast {
 }
 
 /// The input and windows without padding, which is added to the input as
-/// elements of a value; `None` where [`Ops`] has the padding.
+/// elements with a value; `None` where [`Ops`] supports the padding.
 fn padded(
     call: &Call<'_>,
     x: &TypedTensor,
@@ -223,8 +223,8 @@ fn max_pool(call: &Call<'_>) -> Result<Vec<Value>> {
     let mut found = Vec::with_capacity(shape.elements());
     for plane in 0..shape[0] * shape[1] {
         for index in 0..windows {
-            let places = window.taps(input, index).flatten().map(|place| plane * size + place);
-            let best = places.reduce(|best, new| if keys[new] > keys[best] { new } else { best });
+            let offsets = window.taps(input, index).flatten().map(|offset| plane * size + offset);
+            let best = offsets.reduce(|best, new| if keys[new] > keys[best] { new } else { best });
             match best {
                 Some(best) => found.push(best),
                 None => return call.refuse("a window is outside the input"),
@@ -233,11 +233,11 @@ fn max_pool(call: &Call<'_>) -> Result<Vec<Value>> {
     }
     let values = x.take(&found, shape.clone())?;
     let columns_first = call.flag("storage_order");
-    let index = |place: &usize| {
+    let index = |offset: &usize| {
         if !columns_first || input.len() != 2 {
-            return *place as i64;
+            return *offset as i64;
         }
-        let (plane, inside) = (place / size, place % size);
+        let (plane, inside) = (offset / size, offset % size);
         (plane * size + inside % input[1] * input[0] + inside / input[1]) as i64
     };
     let indices = Tensor::from_vec(found.iter().map(index).collect(), shape)?;
@@ -253,7 +253,7 @@ fn average_pool(call: &Call<'_>) -> Result<TypedTensor> {
         let Some((padded, whole)) = padded(call, x, &window, 0.0)? else {
             return fast!(x, &window, avg_pool1d avg_pool2d avg_pool3d, with_padding);
         };
-        // The means over all taps, with the number of those that count.
+        // The means over all taps, with the number of taps to divide by.
         let means = fast!(&padded, &whole, avg_pool1d avg_pool2d avg_pool3d, true)?;
         let taps: usize = window.kernel.iter().product();
         let factor = |index: usize| {
@@ -274,7 +274,7 @@ fn average_pool(call: &Call<'_>) -> Result<TypedTensor> {
     })
 }
 
-/// A number for each window, of its index and the elements in it.
+/// A number for each window, computed from its index and its elements.
 fn fold(x: &TypedTensor, window: &Window, f: &dyn Fn(usize, &[f64]) -> f64) -> Result<TypedTensor> {
     let shape = pooled(x.shape(), window)?;
     let input = &x.shape()[2..];
@@ -285,8 +285,8 @@ fn fold(x: &TypedTensor, window: &Window, f: &dyn Fn(usize, &[f64]) -> f64) -> R
     for plane in 0..shape[0] * shape[1] {
         for index in 0..windows {
             taken.clear();
-            let places = window.taps(input, index).flatten();
-            taken.extend(places.map(|place| values[plane * size + place]));
+            let offsets = window.taps(input, index).flatten();
+            taken.extend(offsets.map(|offset| values[plane * size + offset]));
             folded.push(f(index, &taken));
         }
     }
@@ -356,7 +356,7 @@ fn max_unpool(call: &Call<'_>) -> Result<TypedTensor> {
     }
     let unpooled = TypedTensor::real(x.element(), Tensor::from_vec(values, shape.clone())?);
     let Some(asked) = call.optional_integers(2)? else { return Ok(unpooled) };
-    // A larger output has zeros at the ends of the axes.
+    // A larger output is padded with zeros at the ends of the axes.
     let asked = shape_of(&asked)?;
     if asked.len() != shape.len() {
         return call.refuse(format!("an output of {asked} does not fit {shape}"));

@@ -22,8 +22,8 @@ pub(super) const TABLE: &[Operator] = &[
     one("QuantizeLinear", quantize),
 ];
 
-/// Scales or zero points for each element of a shape: one for all, one for each
-/// index of an axis, or one for each block of an axis.
+/// Scales or zero points for each element of a shape. There is one for all
+/// elements, one for each index of an axis, or one for each block of an axis.
 fn spread(call: &Call<'_>, x: &TypedTensor, shape: &Shape) -> Result<Tensor<f64>> {
     let values = x.reals()?;
     if values.len() == 1 {
@@ -40,11 +40,11 @@ fn spread(call: &Call<'_>, x: &TypedTensor, shape: &Shape) -> Result<Tensor<f64>
     if shape[axis].div_ceil(block) != blocks {
         return call.refuse(format!("blocks of {block} do not fit {shape}"));
     }
-    let places: Vec<usize> = (0..shape[axis]).map(|i| i / block).collect();
-    values.index_select(axis as isize, &places)?.broadcast_to(shape)
+    let indices: Vec<usize> = (0..shape[axis]).map(|i| i / block).collect();
+    values.index_select(axis as isize, &indices)?.broadcast_to(shape)
 }
 
-/// A number rounded to the precision of an element type.
+/// Rounds a number to the precision of an element type.
 fn rounded(element: ElementType, x: Tensor<f64>) -> Result<Tensor<f64>> {
     TypedTensor::real(element, x).reals()
 }
@@ -100,8 +100,8 @@ fn dynamic_quantize(call: &Call<'_>) -> Result<Vec<Value>> {
     Ok(vec![y.into(), Tensor::scalar(scale).into(), Tensor::scalar(zero as u8).into()])
 }
 
-/// Integers less their zero point, which belongs to an axis if there are
-/// several.
+/// Subtracts the zero point from integers. Several zero points belong to an
+/// axis.
 fn centred(x: &TypedTensor, zero: Option<&TypedTensor>, axis: usize) -> Result<Tensor<f64>> {
     let values = x.reals()?;
     let Some(zero) = zero else { return Ok(values) };
@@ -158,7 +158,7 @@ fn along(x: &TypedTensor, axis: usize, rank: usize) -> Result<Tensor<f64>> {
     }
 }
 
-/// Sums of products in units of `scale` as integers of the output.
+/// Converts sums of products in units of `scale` to integers of the output.
 fn requantised(call: &Call<'_>, sums: &Tensor<f64>, scale: &Tensor<f64>) -> Result<TypedTensor> {
     let (y_scale, zero) = (call.tensor(6)?.reals()?, call.optional(7)?);
     let y_scale = y_scale.reshape(Shape::scalar())?;

@@ -11,16 +11,15 @@ use crate::value::Value;
 
 pub(super) const TABLE: &[Operator] = &[many("GRU", gru), many("LSTM", lstm), many("RNN", rnn)];
 
-/// The domain of the operators whose weights have their gates in the order of
-/// [`Ops`].
+/// The domain of the operators whose weights have the gate order of [`Ops`].
 const REORDERED: &str = "dendra.reordered";
 
-/// The layers with weights that [`reordered_weights`] gave.
+/// The layers with weights from [`reordered_weights`].
 static PREPARED: [Operator; 2] =
     [of(REORDERED, many("GRU", gru)), of(REORDERED, many("LSTM", lstm))];
 
-/// The operator that computes the same as a node with reordered weights, if the
-/// node has no setting that [`Ops`] has not.
+/// The operator with reordered weights for a node, if [`Ops`] supports all of
+/// its settings.
 pub(crate) fn with_reordered_weights(node: &Node) -> Option<&'static Operator> {
     let Action::Operator(operator) = &node.action else { return None };
     let is_plain = ["activations", "clip", "input_forget"]
@@ -33,11 +32,11 @@ pub(crate) fn with_reordered_weights(node: &Node) -> Option<&'static Operator> {
     PREPARED.iter().find(|prepared| prepared.name == operator.name)
 }
 
-/// Weights or biases of all directions with their gates in the order of [`Ops`].
+/// Weights or biases of all directions with the gate order of [`Ops`].
 pub(crate) fn reordered_weights(node: &Node, x: &TypedTensor) -> Result<TypedTensor> {
     let cell = if node.operator == "GRU" { Cell::Gru } else { Cell::Lstm };
     let rows = x.shape().get(1).copied().unwrap_or(0);
-    // A bias has that of the input and that of the state.
+    // A bias contains those of the input and of the state.
     let halves = if x.rank() == 2 { 2 } else { 1 };
     let hidden = rows / (halves * cell.gates());
     let part =
@@ -63,7 +62,7 @@ impl Cell {
         }
     }
 
-    /// The functions of a direction, if the node names none.
+    /// The default activation functions of a direction.
     fn activations(self) -> &'static [&'static str] {
         match self {
             Self::Lstm => &["Sigmoid", "Tanh", "Tanh"],
@@ -75,9 +74,9 @@ impl Cell {
     /// For each gate in the order of [`Ops`], its index in the order of ONNX.
     fn order(self) -> &'static [usize] {
         match self {
-            // i, f, g, o of i, o, f, c.
+            // The order i, f, g, o from i, o, f, c.
             Self::Lstm => &[0, 2, 3, 1],
-            // r, z, n of z, r, h.
+            // The order r, z, n from z, r, h.
             Self::Gru => &[1, 0, 2],
             Self::Rnn => &[0],
         }
@@ -113,7 +112,7 @@ fn recurrent(call: &Call<'_>, cell: Cell) -> Result<Vec<Value>> {
     Ok(outputs.into_iter().map(Value::Tensor).collect())
 }
 
-/// The inputs after the first, but for the lengths.
+/// The inputs after the first, except the lengths.
 fn inputs<T: Float>(
     call: &Call<'_>,
     floats: &dyn Fn(&TypedTensor) -> Result<Var<T>>,
@@ -125,7 +124,7 @@ fn inputs<T: Float>(
     (0..8).map(input).collect()
 }
 
-/// What one direction computes with.
+/// The operands of one direction.
 struct Direction<'a, T: Float> {
     cell: Cell,
     /// `[gates · hidden, input]`, `[gates · hidden, hidden]`, in ONNX's order.
@@ -134,13 +133,13 @@ struct Direction<'a, T: Float> {
     biases: Option<[Var<T>; 2]>,
     state: Var<T>,
     memory: Var<T>,
-    /// The weights of the memory for the gates i, o and f.
+    /// The peephole weights of the gates i, o and f.
     peepholes: Option<[Var<T>; 3]>,
     activations: Vec<Activation>,
     lengths: Option<&'a [usize]>,
     is_reversed: bool,
     clip: Option<f64>,
-    /// Whether the reset gate of a GRU comes after the product.
+    /// Whether the reset gate of a GRU is applied after the product.
     is_linear_before_reset: bool,
     /// Whether the forget gate of an LSTM is 1 − i.
     couples_input_forget: bool,
@@ -283,7 +282,7 @@ fn activations(call: &Call<'_>, cell: Cell, direction: usize) -> Vec<Activation>
 }
 
 impl<T: Float> Direction<'_, T> {
-    /// Whether [`Ops`] has the layer.
+    /// Whether [`Ops`] supports the layer.
     fn is_plain(&self) -> bool {
         let names = self.activations.iter().map(|activation| activation.name.as_str());
         let standard = names.eq(self.cell.activations().iter().copied());
@@ -329,7 +328,7 @@ impl<T: Float> Direction<'_, T> {
         Ok(vec![all.narrow(0, 0, length as usize)?, last, memory])
     }
 
-    /// The layer with one operation after another, for all settings.
+    /// The layer computed by separate operations, for all settings.
     fn stepwise(&self, x: &Var<T>) -> Result<Vec<Var<T>>> {
         let (length, batch) = (x.shape()[0], x.shape()[1]);
         let (mut h, mut c) = (self.state.clone(), self.memory.clone());
@@ -361,7 +360,7 @@ impl<T: Float> Direction<'_, T> {
         self.clip.map_or_else(|| x.clone(), |clip| x.clamp(-clip, clip))
     }
 
-    /// The state and the memory after one step.
+    /// The state and the cell state after one step.
     fn step(&self, x: &Var<T>, h: &Var<T>, c: &Var<T>) -> Result<(Var<T>, Var<T>)> {
         let hidden = h.shape()[1];
         let [b, d] = match &self.biases {

@@ -22,7 +22,7 @@ pub(super) const TABLE: &[Operator] = &[
     one("ReduceSumSquare", sum_square),
 ];
 
-/// What is reduced: the axes and whether they are kept. `None` for no reduction.
+/// The axes to reduce and whether they are kept; `None` for no reduction.
 fn axes(call: &Call<'_>) -> Result<Option<(Vec<isize>, bool)>> {
     let x = call.tensor(0)?;
     let keep = call.int("keepdims", 1) != 0;
@@ -35,7 +35,7 @@ fn axes(call: &Call<'_>) -> Result<Option<(Vec<isize>, bool)>> {
     Ok(Some((axes.collect::<Result<_>>()?, keep)))
 }
 
-/// Reduces floats by the given function; other numbers as doubles.
+/// Reduces floats by the given function, and other numbers as doubles.
 macro_rules! reductions {
     ($($name:ident |$x:ident, $axes:ident, $keep:ident| $result:expr;)*) => {$(
         fn $name(call: &Call<'_>) -> Result<TypedTensor> {
@@ -61,7 +61,7 @@ reductions! {
     sum_square |x, axes, keep| x.square().sum_axes(axes, keep)?;
 }
 
-/// ln Σ exp(x), with the maximum taken out.
+/// ln Σ exp(x), computed with the maximum subtracted.
 fn log_sum_exp_of<T: Float>(x: &Var<T>, axes: &[isize], keep: bool) -> Result<Var<T>> {
     if x.value().is_empty() {
         return Ok(x.exp().sum_axes(axes, keep)?.ln());
@@ -116,7 +116,7 @@ fn min(call: &Call<'_>) -> Result<TypedTensor> {
     }
 }
 
-/// The extreme of no elements: the other end of the type's range.
+/// The extreme of no elements: the other end of the range of the type.
 fn nothing(x: &TypedTensor, axes: &[isize], keep: bool, value: f64) -> Result<TypedTensor> {
     let lengths = x.shape().iter().enumerate().filter_map(|(axis, &length)| {
         let is_reduced = axes.contains(&(axis as isize));

@@ -23,11 +23,11 @@ struct Axis {
     old: usize,
     new: usize,
     scale: f64,
-    /// The part of the axis that is shown.
+    /// The region of the axis that is sampled.
     region: (f64, f64),
 }
 
-/// The settings that all axes share.
+/// The settings for all axes.
 struct Mode<'a> {
     mode: &'a str,
     coordinates: &'a str,
@@ -130,7 +130,7 @@ fn plan(call: &Call<'_>, x: &TypedTensor, is_old: bool) -> Result<Vec<Axis>> {
     Ok(plan)
 }
 
-/// The coordinate in the old axis of each index of the new one.
+/// The coordinate in the old axis for each index of the new one.
 fn coordinates(axis: &Axis, mode: &str) -> Vec<f64> {
     let (old, scale) = (axis.old as f64, axis.scale);
     let width = scale * old;
@@ -190,9 +190,9 @@ fn resize_axis(x: &TypedTensor, axis: &Axis, mode: &Mode<'_>, fill: f64) -> Resu
     super::logic::select(&outside, &fill, &y)
 }
 
-/// For each tap the index and the weight for each new element.
+/// For each tap, the index and the weight for each new element.
 fn taps(coordinates: &[f64], axis: &Axis, mode: &Mode<'_>) -> Vec<(Vec<usize>, Vec<f64>)> {
-    // Where an axis shrinks, smoothing widens the kernel.
+    // For an axis that shrinks, antialiasing widens the kernel.
     let stretch = if mode.antialias { axis.scale.min(1.0) } else { 1.0 };
     let radius: f64 = if mode.mode == "cubic" { 2.0 } else { 1.0 };
     let a = mode.cubic;
@@ -209,7 +209,7 @@ fn taps(coordinates: &[f64], axis: &Axis, mode: &Mode<'_>) -> Vec<(Vec<usize>, V
     let count = 2 - 2 * before;
     let mut taps = vec![(Vec::new(), Vec::new()); count as usize];
     for &x in coordinates {
-        // Regions may be anywhere.
+        // Regions may extend beyond the input.
         let x = x.clamp(-1e9, 1e9);
         let left = x.floor() as i64;
         let index = |tap: i64| left + before + tap;

@@ -29,7 +29,7 @@ fn values<'a>(call: &'a Call<'_>) -> Result<&'a [Value]> {
     }
 }
 
-/// An index counted from the front, at most `most`.
+/// Converts an index to a non-negative one, at most `most`.
 fn position(call: &Call<'_>, input: usize, length: usize, most: usize) -> Result<usize> {
     let index = call.integer(input)?;
     let front = if index < 0 { index + length as i64 } else { index };

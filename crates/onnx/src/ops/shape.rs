@@ -155,7 +155,7 @@ fn tile(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(each!(x, x => x.repeat(&counts)?))
 }
 
-/// Checks that a tensor of a shape that comes from data fits into memory.
+/// Checks that a tensor whose shape comes from data fits into memory.
 pub(super) fn check_size(shape: &Shape) -> Result<()> {
     if shape.checked_elements().is_some_and(|count| count <= MOST_ELEMENTS) {
         return Ok(());
@@ -163,7 +163,7 @@ pub(super) fn check_size(shape: &Shape) -> Result<()> {
     Err(dendra_tensor::Error::shape("onnx", format!("a tensor of shape {shape} is too large")))
 }
 
-/// The most elements of a tensor whose shape is data.
+/// The largest number of elements of a tensor whose shape comes from data.
 const MOST_ELEMENTS: usize = 1 << 30;
 
 fn concat(call: &Call<'_>) -> Result<TypedTensor> {
@@ -222,7 +222,7 @@ fn slice(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(y)
 }
 
-/// One axis from a start to an end, which are cut to the axis.
+/// The slice of one axis from a start to an end, which are limited to the axis.
 pub(super) fn sliced(
     x: &TypedTensor,
     axis: usize,
@@ -244,7 +244,7 @@ pub(super) fn sliced(
     Ok(each!(x, x => x.slice(axis, start as isize, end, step)?))
 }
 
-/// Row-major positions in a tensor, for the indices that each axis takes;
+/// The row-major positions in a tensor of the selected indices of each axis;
 /// `missing` where an axis has no index.
 pub(super) fn positions(shape: &Shape, maps: &[Vec<Option<usize>>], missing: usize) -> Vec<usize> {
     let mut positions = vec![Some(0)];
@@ -257,8 +257,8 @@ pub(super) fn positions(shape: &Shape, maps: &[Vec<Option<usize>>], missing: usi
     positions.into_iter().map(|position| position.unwrap_or(missing)).collect()
 }
 
-/// The elements at the indices that each axis takes, and `fill` where an axis
-/// has none.
+/// The elements at the selected indices of each axis, and `fill` where an axis
+/// has no index.
 pub(super) fn mapped(
     x: &TypedTensor,
     maps: &[Vec<Option<usize>>],
@@ -321,7 +321,7 @@ fn pad(call: &Call<'_>) -> Result<TypedTensor> {
     mapped(x, &maps, &fill)
 }
 
-/// An index beyond an axis mirrored at its ends.
+/// Reflects an index outside an axis at its ends.
 fn reflected(index: i64, length: i64) -> i64 {
     if length == 1 {
         return 0;

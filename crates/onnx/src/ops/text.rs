@@ -20,10 +20,10 @@ pub(super) const TABLE: &[Operator] = &[
 fn concat(call: &Call<'_>) -> Result<TypedTensor> {
     let (a, b) = (call.tensor(0)?, call.tensor(1)?);
     let (x, y) = (a.strings()?, b.strings()?);
-    let places = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
-    // The position of the first word and of the second, in one number.
+    let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
+    // The positions of the first and the second word, combined to one number.
     let count = y.len().max(1) as i64;
-    let pairs = zip(&places(a), &places(b), &|i, j| i * count + j)?;
+    let pairs = zip(&indices(a), &indices(b), &|i, j| i * count + j)?;
     let joined = pairs.to_vec().into_iter().map(|pair| {
         let (i, j) = ((pair / count) as usize, (pair % count) as usize);
         format!("{}{}", x[i], y[j])
@@ -31,7 +31,7 @@ fn concat(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::text(pairs.shape().clone(), joined.collect()))
 }
 
-/// Removes words, and changes to upper or lower case.
+/// Removes words, and converts to upper or lower case.
 fn normalizer(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let action = call.text("case_change_action", "NONE");
@@ -56,7 +56,7 @@ fn normalizer(call: &Call<'_>) -> Result<TypedTensor> {
     }
 }
 
-/// The parts of strings, filled up with empty ones, and their numbers.
+/// The parts of strings, padded with empty strings, and their numbers.
 fn split(call: &Call<'_>) -> Result<Vec<Value>> {
     let x = call.tensor(0)?;
     let delimiter = call.text("delimiter", "");
@@ -95,7 +95,7 @@ fn split_spaces(word: &str, most: usize) -> Vec<&str> {
     parts
 }
 
-/// How often the n-grams of a list occur.
+/// The number of occurrences of the n-grams of a list.
 fn tf_idf(call: &Call<'_>) -> Result<TypedTensor> {
     let x = call.tensor(0)?;
     let (rows, columns) = match x.shape()[..] {
@@ -114,7 +114,7 @@ fn tf_idf(call: &Call<'_>) -> Result<TypedTensor> {
     let setting = |name: &str, default| usize::try_from(call.int(name, default)).unwrap_or(0);
     let (least, most) = (setting("min_gram_length", 1).max(1), setting("max_gram_length", 1));
     let skips = setting("max_skip_count", 0);
-    // The items of both kinds as words.
+    // The items of both kinds as strings.
     let (pool, items): (Vec<String>, Vec<String>) = match call.texts("pool_strings") {
         Some(pool) if !pool.is_empty() => (pool.to_vec(), x.strings()?),
         _ => {
@@ -148,7 +148,7 @@ fn tf_idf(call: &Call<'_>) -> Result<TypedTensor> {
                     }
                 }
             }
-            // Single items do not depend on what is skipped.
+            // Single items do not depend on the number of skipped items.
             shortest = shortest.max(2);
         }
     }
@@ -172,8 +172,8 @@ fn tf_idf(call: &Call<'_>) -> Result<TypedTensor> {
     Ok(TypedTensor::real(crate::ElementType::F32, Tensor::from_vec(result, shape)?))
 }
 
-/// The n-grams of a pool with their numbers; `counts` are where those of each
-/// length begin.
+/// The n-grams of a pool with their numbers. `counts` are the starts of the
+/// n-grams of each length.
 fn grams<'a>(pool: &'a [String], counts: &[i64]) -> Option<HashMap<Vec<&'a str>, usize>> {
     let mut grams = HashMap::new();
     let mut id = 0;

@@ -84,7 +84,7 @@ functions! {
     tanh |x| x.tanh();
 }
 
-/// Functions of integers too.
+/// Functions that also support integers.
 macro_rules! integer_functions {
     ($($name:ident |$x:ident| $result:expr, |$n:ident| $integer:expr;)*) => {$(
         fn $name(call: &Call<'_>) -> Result<TypedTensor> {

@@ -39,9 +39,9 @@ impl<'a, T: Element> Matrices<'a, T> {
         let strides = x.strides();
         let starts = (0..count).map(|mut index| {
             let mut start = offset as isize;
-            for (&extent, &stride) in batch.iter().zip(&strides).rev() {
-                start += (index % extent) as isize * stride;
-                index /= extent;
+            for (&size, &stride) in batch.iter().zip(&strides).rev() {
+                start += (index % size) as isize * stride;
+                index /= size;
             }
             start as usize
         });

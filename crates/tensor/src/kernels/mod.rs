@@ -1,6 +1,6 @@
 //! The loops that do the work: SIMD dispatch, parallel splitting, matrix
 //! products, convolutions, recurrent cells, attention, and vectorisable
-//! polynomials for the functions of analysis.
+//! polynomials for elementary functions.
 
 pub(crate) mod attention;
 pub(crate) mod channels;
@@ -12,8 +12,8 @@ pub mod gemm;
 pub(crate) mod linear_algebra;
 pub(crate) mod math;
 pub(crate) mod matrices;
+pub(crate) mod offsets;
 pub mod parallel;
-pub(crate) mod places;
 pub(crate) mod quarters;
 pub mod recurrent;
 pub mod simd;

@@ -4,7 +4,7 @@
 //! split into groups of samples. Each group runs through all steps on any
 //! thread. Only if the weight is so large that each thread should keep a part
 //! of it in its cache, all samples take each step together. Buffers are ordered
-//! by group, then by step, then by sample; `Extents::arrange` brings a sequence
+//! by group, then by step, then by sample; `Sizes::arrange` brings a sequence
 //! into this order. The products with the input and the gradients of the
 //! weights are then one product each over all samples and steps. Only the
 //! product of the state with the recurrent weight is computed step by step.
@@ -29,7 +29,7 @@ const CELL_COST: usize = 12;
 
 /// The sizes of one call, and the lengths of the samples.
 #[derive(Clone, Copy)]
-pub(crate) struct Extents<'a> {
+pub(crate) struct Sizes<'a> {
     /// The number of steps.
     pub(crate) length: usize,
     /// The number of samples.
@@ -111,7 +111,7 @@ impl<T: Float> Weight<'_, T> {
     }
 }
 
-impl Extents<'_> {
+impl Sizes<'_> {
     /// A weight for all steps. The distance of its rows is often a power of
     /// two, so the rows of a few columns compete for the same cache lines
     /// unless panels hold them. For very few samples, the kernels read more

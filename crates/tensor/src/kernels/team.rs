@@ -118,8 +118,8 @@ struct Shared<'a>(&'a [Helper]);
 impl<'a> Shared<'a> {
     fn with(helpers: &'a [Helper], shared: &'a Loop<'a>) -> Self {
         for helper in helpers {
-            helper.desk.post(ptr::from_ref(shared).cast_mut().cast());
-            if helper.desk.asleep.load(Ordering::SeqCst) {
+            helper.mailbox.post(ptr::from_ref(shared).cast_mut().cast());
+            if helper.mailbox.asleep.load(Ordering::SeqCst) {
                 helper.thread.unpark();
             }
         }
@@ -130,38 +130,38 @@ impl<'a> Shared<'a> {
 impl Drop for Shared<'_> {
     fn drop(&mut self) {
         for helper in self.0 {
-            helper.desk.clear();
+            helper.mailbox.clear();
         }
     }
 }
 
 /// A helper thread.
 struct Helper {
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     thread: Thread,
 }
 
 impl Helper {
     /// Starts the helper with this index in the team, if the system allows it.
     fn start(member: usize) -> Option<Self> {
-        let desk = Arc::new(Desk::default());
+        let mailbox = Arc::new(Mailbox::default());
         // A helper without a core of its own would spin at the expense of
         // another thread.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let patience = if member < cores { PATIENCE } else { Duration::ZERO };
         let builder = thread::Builder::new().name(format!("dendra-{member}"));
         let thread = builder.spawn({
-            let desk = Arc::clone(&desk);
-            move || desk.serve(member, patience)
+            let mailbox = Arc::clone(&mailbox);
+            move || mailbox.serve(member, patience)
         });
-        Some(Self { desk, thread: thread.ok()?.thread().clone() })
+        Some(Self { mailbox, thread: thread.ok()?.thread().clone() })
     }
 }
 
-/// Where a helper finds its next loop.
+/// The mailbox through which a helper gets its next loop.
 #[derive(Default)]
 #[repr(align(64))]
-struct Desk {
+struct Mailbox {
     state: AtomicU8,
     /// The loop, unless the state is [`EMPTY`].
     posted: AtomicPtr<Loop<'static>>,
@@ -175,7 +175,7 @@ const POSTED: u8 = 1;
 /// The helper is processing the loop.
 const TAKEN: u8 = 2;
 
-impl Desk {
+impl Mailbox {
     fn post(&self, shared: *mut Loop<'static>) {
         self.posted.store(shared, Ordering::Relaxed);
         // Either the helper sees the loop before it sleeps, or this thread sees
@@ -208,7 +208,7 @@ impl Desk {
             if !self.change(POSTED, TAKEN) {
                 continue;
             }
-            // SAFETY: a loop that was taken stays in place until the desk is
+            // SAFETY: a loop that was taken stays in place until the mailbox is
             // empty again.
             let shared = unsafe { &*self.posted.load(Ordering::Relaxed) };
             if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| shared.run(member))) {

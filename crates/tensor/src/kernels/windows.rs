@@ -32,7 +32,7 @@ pub(crate) struct Sliding {
 /// Windows over rows or columns.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
-    extent: usize,
+    input: usize,
     kernel: usize,
     stride: usize,
     padding: usize,
@@ -45,24 +45,24 @@ struct Axis {
 
 impl Axis {
     /// The axis, or `None` when the windows do not fit.
-    fn new(extent: usize, sliding: &Sliding, axis: usize) -> Option<Self> {
+    fn new(input: usize, sliding: &Sliding, axis: usize) -> Option<Self> {
         let [kernel, stride, padding, dilation] =
             [sliding.kernel_size, sliding.stride, sliding.padding, sliding.dilation]
                 .map(|setting| setting[axis]);
-        let padded = padding.checked_mul(2)?.checked_add(extent)?;
+        let padded = padding.checked_mul(2)?.checked_add(input)?;
         let span = dilation.checked_mul(kernel - 1)?.checked_add(1)?;
         let beyond = if sliding.ceil_mode { stride - 1 } else { 0 };
         let mut output = padded.checked_add(beyond)?.checked_sub(span)? / stride + 1;
         // A window that would start in the padding at the far end does not
         // count (PyTorch's rule).
-        if sliding.ceil_mode && (output - 1) * stride >= extent + padding {
+        if sliding.ceil_mode && (output - 1) * stride >= input + padding {
             output -= 1;
         }
         if output == 0 {
             return None;
         }
         let period = stride / greatest_common_divisor(stride, dilation);
-        let axis = Self { extent, kernel, stride, padding, dilation, output, period };
+        let axis = Self { input, kernel, stride, padding, dilation, output, period };
         axis.kernel.min(period).checked_mul(axis.phase_length())?;
         Some(axis)
     }
@@ -72,9 +72,9 @@ impl Axis {
     /// element. `None` if the windows are not adjacent.
     fn backwards(&self) -> Option<Self> {
         let padding = (self.dilation * (self.kernel - 1)).checked_sub(self.padding)?;
-        let backwards = Self { extent: self.output, output: self.extent, padding, ..*self };
+        let backwards = Self { input: self.output, output: self.input, padding, ..*self };
         let span = self.output + self.dilation * (self.kernel - 1);
-        let fits = self.stride == 1 && self.extent + 2 * self.padding == span;
+        let fits = self.stride == 1 && self.input + 2 * self.padding == span;
         fits.then_some(backwards)
     }
 
@@ -106,7 +106,7 @@ impl Axis {
         let before = |coordinate: usize| {
             (coordinate + self.padding).saturating_sub(residue).div_ceil(self.stride)
         };
-        let end = before(self.extent).min(self.phase_length());
+        let end = before(self.input).min(self.phase_length());
         let first = before(0).min(end);
         (first..end, (first * self.stride + residue).saturating_sub(self.padding))
     }
@@ -125,7 +125,7 @@ impl Axis {
     /// order of the first element of each group: as many phases as the stride,
     /// or as elements.
     fn phases_of_gradient(&self) -> Phases {
-        let Self { extent, stride, padding, .. } = *self;
+        let Self { input, stride, padding, .. } = *self;
         // Element p and tap t belong to window i if p + padding − t·dilation is
         // i·stride. For the first element of a phase this is i = quotient −
         // distance.
@@ -135,13 +135,13 @@ impl Axis {
             let same = distances.filter(move |(_, distance)| distance % stride == residue);
             same.map(move |(tap, distance)| (tap, quotient, distance / stride))
         };
-        let firsts = 0..stride.min(extent);
+        let firsts = 0..stride.min(input);
         let before =
             firsts.clone().flat_map(taps).map(|(_, i, distance)| distance.saturating_sub(i));
         let before = before.max().unwrap_or(0);
         let mut length = before + self.output;
         let phase = |first: usize| {
-            let count = (extent - first).div_ceil(stride);
+            let count = (input - first).div_ceil(stride);
             let taps = taps(first).map(|(tap, i, distance)| [tap, before + i - distance]);
             let taps: Vec<_> = taps.collect();
             let last = taps.iter().map(|[_, start]| start + count).max();
@@ -157,9 +157,9 @@ impl Axis {
     fn taps_inside(&self, window: usize, padding: bool) -> Range<usize> {
         let start = window * self.stride;
         let (low, high) = if padding {
-            (0, self.extent + 2 * self.padding)
+            (0, self.input + 2 * self.padding)
         } else {
-            (self.padding, self.padding + self.extent)
+            (self.padding, self.padding + self.input)
         };
         let before =
             |limit: usize| limit.saturating_sub(start).div_ceil(self.dilation).min(self.kernel);
@@ -225,7 +225,7 @@ impl Windows {
         windows
             .filter(|(rows, columns)| {
                 rows.length().checked_mul(columns.length()).is_some_and(Buffer::<f64>::fits)
-                    && rows.extent.checked_mul(columns.extent).is_some()
+                    && rows.input.checked_mul(columns.input).is_some()
             })
             .map(|(rows, columns)| Self { rows, columns })
             .ok_or_else(|| {
@@ -245,8 +245,8 @@ impl Windows {
     pub(crate) fn flat(&self) -> Self {
         let length = self.image_length();
         Self {
-            rows: Axis { extent: 1, output: 1, ..self.rows },
-            columns: Axis { extent: length, output: length, ..self.columns },
+            rows: Axis { input: 1, output: 1, ..self.rows },
+            columns: Axis { input: length, output: length, ..self.columns },
         }
     }
 
@@ -287,7 +287,7 @@ impl Windows {
 
     /// Rows and columns of the image.
     pub(crate) fn input(&self) -> [usize; 2] {
-        [self.rows.extent, self.columns.extent]
+        [self.rows.input, self.columns.input]
     }
 
     /// Rows and columns of windows.
@@ -297,7 +297,7 @@ impl Windows {
 
     /// Elements of an image.
     pub(crate) fn image_length(&self) -> usize {
-        self.rows.extent * self.columns.extent
+        self.rows.input * self.columns.input
     }
 
     /// The number of windows.
@@ -338,7 +338,7 @@ impl Windows {
         self.taps().map(|[row, column]| {
             let row = (row * self.rows.dilation).wrapping_sub(self.rows.padding);
             let column = (column * self.columns.dilation).wrapping_sub(self.columns.padding);
-            row.wrapping_mul(self.columns.extent).wrapping_add(column)
+            row.wrapping_mul(self.columns.input).wrapping_add(column)
         })
     }
 
@@ -346,7 +346,7 @@ impl Windows {
     /// padding.
     #[inline(always)]
     pub(crate) fn image_start(&self, [row, column]: [usize; 2]) -> usize {
-        let row = (row * self.rows.stride).wrapping_mul(self.columns.extent);
+        let row = (row * self.rows.stride).wrapping_mul(self.columns.input);
         row.wrapping_add(column * self.columns.stride)
     }
 
@@ -374,7 +374,7 @@ impl Windows {
 
     /// Copies images to planes, with `fill` for the padding.
     pub(crate) fn spread<T: Element>(&self, images: &[T], fill: T, planes: &mut [T]) {
-        let (width, stride) = (self.columns.extent, self.columns.stride);
+        let (width, stride) = (self.columns.input, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
         let count = planes.len() / self.plane_length().max(1);
         let mut at = 0;
@@ -408,7 +408,7 @@ impl Windows {
     /// Copies a plane to an image, with `fill` for elements that no window
     /// uses; the padding is left out.
     pub(crate) fn collect<T: Element>(&self, plane: &[T], fill: T, image: &mut [T]) {
-        let (width, stride) = (self.columns.extent, self.columns.stride);
+        let (width, stride) = (self.columns.input, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
         image.fill(fill);
         let mut rows = plane.chunks_exact(self.plane_row());
@@ -436,7 +436,7 @@ impl Windows {
         let (axis, length, phases) = (self.rows, self.rows.phase_length(), self.rows.insides());
         for plane in 0..planes {
             for (inside, first) in &phases {
-                let first = plane * axis.extent + first;
+                let first = plane * axis.input + first;
                 for index in 0..length {
                     let holds = inside.contains(&index);
                     visit(holds.then(|| first + (index - inside.start) * axis.stride));

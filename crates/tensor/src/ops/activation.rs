@@ -138,7 +138,7 @@ unary! {
             } else if x < -lambda {
                 x + lambda
             } else {
-                // NaN is kept.
+                // NaN remains NaN.
                 x * T::ZERO
             }
         },

@@ -40,17 +40,17 @@ struct Cover {
 
 impl Cover {
     /// The windows over images of this shape and the shape of the output, or an
-    /// error that says what does not fit.
-    fn new(place: &str, output: [usize; 2], x: &Shape) -> Result<(Self, Shape)> {
+    /// error if they do not fit.
+    fn new(context: &str, output: [usize; 2], x: &Shape) -> Result<(Self, Shape)> {
         let &[images, channels, height, width] = &x[..] else {
             let message = format!("expected an input of shape [N, C, height, width], got {x}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         };
         if output.contains(&0) {
             let message = format!("the output size must be at least 1, got {output:?}");
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
-        Shape::from(output).check_memory::<f64>(place)?;
+        Shape::from(output).check_memory::<f64>(context)?;
         let shape = Shape::from([images, channels, output[0], output[1]]);
         let input = [height, width];
         let fits = |axis: usize| {
@@ -60,7 +60,7 @@ impl Cover {
         let fits = fits(0) && fits(1) && u32::try_from(height.saturating_mul(width)).is_ok();
         if !fits || shape.checked_elements().is_none() {
             let message = format!("{output:?} windows do not cover an image of {input:?}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         Ok((Self { input, output }, shape))
     }

@@ -55,7 +55,7 @@ macro_rules! addmm_functions {
             addmm::added("baddbmm", self, &a.bmm(b)?, beta, alpha)
         }
 
-        /// As [`baddbmm`](Ops::baddbmm), but with the sum of the products over
+        /// Like [`baddbmm`](Ops::baddbmm), but with the sum of the products over
         /// the batch.
         fn addbmm(&self, a: &Self, b: &Self, beta: f64, alpha: f64) -> Result<Self> {
             addmm::added("addbmm", self, &a.bmm(b)?.sum_axes(&[0], false)?, beta, alpha)
@@ -93,7 +93,7 @@ pub(super) use addmm_functions;
 
 /// `beta · term + alpha · product`, of the shape of the product.
 pub(super) fn added<V: Ops>(
-    place: &str,
+    context: &str,
     term: &V,
     product: &V,
     beta: f64,
@@ -101,7 +101,7 @@ pub(super) fn added<V: Ops>(
 ) -> Result<V> {
     let scaled = |x: &V, factor: f64| if factor == 1.0 { x.clone() } else { x.mul_scalar(factor) };
     let shape = product.value().shape();
-    let term = term.broadcast_to(shape).map_err(|error| error.within(place))?;
+    let term = term.broadcast_to(shape).map_err(|error| error.within(context))?;
     if beta == 0.0 {
         return Ok(scaled(product, alpha));
     }

@@ -4,7 +4,7 @@
 use super::indexing::Named;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::places::Places;
+use crate::kernels::offsets::Offsets;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -52,11 +52,11 @@ impl<T: Element> Tensor<T> {
                 format!("expected a view of the tensor, got a copy of shape {}", seen.shape());
             return Err(Error::argument("assign", message));
         }
-        let places = Places::new(seen.shape(), &strides, first as usize);
+        let offsets = Offsets::new(seen.shape(), &strides, first as usize);
         drop(seen);
         values.with_slice(|values| {
             let out = self.make_mut();
-            places.zip(values).for_each(|(place, &value)| out[place] = value);
+            offsets.zip(values).for_each(|(offset, &value)| out[offset] = value);
         });
         Ok(())
     }
@@ -80,10 +80,10 @@ impl<T: Element> Tensor<T> {
         let offsets = named.offsets(&shape);
         values.with_slice(|values| {
             let (out, mut values) = (self.make_mut(), values.iter());
-            for start in Places::new(&before.0, &before.1, 0) {
+            for start in Offsets::new(&before.0, &before.1, 0) {
                 for &offset in &offsets {
-                    let places = Places::new(&behind.0, &behind.1, start + offset);
-                    places.zip(&mut values).for_each(|(place, &value)| out[place] = value);
+                    let offsets = Offsets::new(&behind.0, &behind.1, start + offset);
+                    offsets.zip(&mut values).for_each(|(offset, &value)| out[offset] = value);
                 }
             }
         });

@@ -116,7 +116,7 @@ impl<T: Float> Op<T> for AvgPool2d {
                         let x = &x[(index * images + i) * image..][..image];
                         if let Some(covered) = &narrow {
                             for ((y, covered), &count) in y.iter_mut().zip(covered).zip(&counts) {
-                                let add = |sum, &place: &usize| sum + x[place];
+                                let add = |sum, &offset: &usize| sum + x[offset];
                                 *y = covered.iter().fold(T::ZERO, add) / count;
                             }
                             continue;
@@ -164,7 +164,7 @@ impl<T: Float> Op<T> for AvgPool2d {
                             if let Some(covered) = &narrow {
                                 out.fill(T::ZERO);
                                 for ((&g, covered), &count) in g.iter().zip(covered).zip(&counts) {
-                                    covered.iter().for_each(|&place| out[place] += g / count);
+                                    covered.iter().for_each(|&offset| out[offset] += g / count);
                                 }
                                 continue;
                             }

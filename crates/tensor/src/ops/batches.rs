@@ -10,21 +10,21 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// The number of rows and columns of square matrices `[…, n, n]`.
-pub(super) fn square(place: &str, shape: &Shape) -> Result<usize> {
+pub(super) fn square(context: &str, shape: &Shape) -> Result<usize> {
     match shape[..] {
         [.., rows, columns] if rows == columns => Ok(rows),
         _ => Err(Error::shape(
-            place,
+            context,
             format!("expected square matrices […, n, n], got shape {shape}"),
         )),
     }
 }
 
 /// The rows and columns of matrices `[…, m, n]`.
-pub(super) fn rectangle(place: &str, shape: &Shape) -> Result<[usize; 2]> {
+pub(super) fn rectangle(context: &str, shape: &Shape) -> Result<[usize; 2]> {
     match shape[..] {
         [.., rows, columns] => Ok([rows, columns]),
-        _ => Err(Error::shape(place, format!("expected matrices […, m, n], got shape {shape}"))),
+        _ => Err(Error::shape(context, format!("expected matrices […, m, n], got shape {shape}"))),
     }
 }
 

@@ -11,14 +11,14 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// The shape that two tensors broadcast to, checked against the available
-/// memory; `place` names the function in the error.
+/// memory; `context` names the function in the error.
 pub(super) fn paired_shape<A: Element, B: Element, C: Element>(
     a: &Tensor<A>,
     b: &Tensor<B>,
-    place: &str,
+    context: &str,
 ) -> Result<Shape> {
-    let shape = a.shape().broadcast(b.shape(), place)?;
-    shape.check_memory::<C>(place)?;
+    let shape = a.shape().broadcast(b.shape(), context)?;
+    shape.check_memory::<C>(context)?;
     Ok(shape)
 }
 

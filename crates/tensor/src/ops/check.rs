@@ -98,7 +98,7 @@ pub fn check<O: Op<f64>>() -> Result<()> {
     samples::<O, f64>().iter().try_for_each(Sample::check)
 }
 
-/// As [`check`], and also checks the gradients of the gradients; see
+/// Like [`check`], and also checks the gradients of the gradients; see
 /// [`Sample::check_again`].
 ///
 /// # Errors
@@ -112,7 +112,7 @@ pub fn check_twice<O: Op<f64>>() -> Result<()> {
 }
 
 impl Sample {
-    /// As [`check`], for one sample.
+    /// Like [`check`], for one sample.
     ///
     /// # Errors
     ///

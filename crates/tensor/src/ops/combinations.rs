@@ -196,13 +196,13 @@ fn below(rows: usize, columns: usize, offset: i128) -> i128 {
 /// The row and column indices of `count` elements; `columns` gives the columns
 /// of each row, beginning with row `first`.
 fn triangle(
-    place: &str,
+    context: &str,
     first: usize,
     count: i128,
     columns: impl Fn(usize) -> std::ops::Range<usize>,
 ) -> Result<Tensor<i64>> {
     let shape = Shape::from([2, usize::try_from(count).unwrap_or(usize::MAX)]);
-    shape.check_memory::<i64>(place)?;
+    shape.check_memory::<i64>(context)?;
     let count = shape[1];
     let (mut indices, mut in_row) = (Vec::new(), Vec::new());
     for row in first.. {

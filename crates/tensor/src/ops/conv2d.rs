@@ -24,14 +24,14 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions<const D: usize> {
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: [usize; D],
-    /// Zeros added on both sides.
+    /// The number of zeros added on both sides.
     pub padding: [usize; D],
-    /// Elements from one tap of the kernel to the next.
+    /// The distance between two taps of the kernel.
     pub dilation: [usize; D],
-    /// Parts that input and output channels are divided into; a part of the
-    /// output sees only its part of the input.
+    /// The number of groups that input and output channels are divided into;
+    /// each group of the output depends on its group of the input.
     pub groups: usize,
 }
 
@@ -77,8 +77,8 @@ fn refuse<X>(message: String) -> Result<X> {
 }
 
 impl Conv2d {
-    /// The convolution of inputs of these shapes and the shape of its output, or
-    /// what does not fit.
+    /// The convolution of inputs of these shapes and the shape of its output,
+    /// or an error if the shapes do not fit.
     pub(super) fn problem(&self, inputs: &[&Shape]) -> Result<(Convolution, Shape)> {
         let Conv2dOptions { stride, padding, dilation, groups } = self.options;
         let (x, weight) = (inputs[0], inputs[1]);

@@ -49,16 +49,16 @@ impl Conv2dRelu {
     }
 
     /// Applies ReLU and pooling to the images of a task.
-    fn pool<T: Float>([height, width]: [usize; 2], x: &[T], y: &mut [T], places: &mut [u8]) {
+    fn pool<T: Float>([height, width]: [usize; 2], x: &[T], y: &mut [T], maxima: &mut [u8]) {
         let (image, positions) = (height * width, (height / 2) * (width / 2));
-        let outputs = y.chunks_exact_mut(positions).zip(places.chunks_exact_mut(positions));
+        let outputs = y.chunks_exact_mut(positions).zip(maxima.chunks_exact_mut(positions));
         simd::dispatch(
             #[inline(always)]
             || {
-                for (x, (y, places)) in x.chunks_exact(image).zip(outputs) {
-                    quarters_forward(x, width, y, places);
-                    for (y, place) in y.iter_mut().zip(places) {
-                        *place = if *y <= T::ZERO { STOPPED } else { *place };
+                for (x, (y, maxima)) in x.chunks_exact(image).zip(outputs) {
+                    quarters_forward(x, width, y, maxima);
+                    for (y, maximum) in y.iter_mut().zip(maxima) {
+                        *maximum = if *y <= T::ZERO { STOPPED } else { *maximum };
                         *y = y.max_nan(T::ZERO);
                     }
                 }
@@ -67,12 +67,12 @@ impl Conv2dRelu {
     }
 
     /// Applies ReLU alone, in place.
-    fn relu<T: Float>(y: &mut [T], places: &mut [u8]) {
+    fn relu<T: Float>(y: &mut [T], maxima: &mut [u8]) {
         simd::dispatch(
             #[inline(always)]
             || {
-                for (y, place) in y.iter_mut().zip(places) {
-                    *place = if *y <= T::ZERO { STOPPED } else { 0 };
+                for (y, maximum) in y.iter_mut().zip(maxima) {
+                    *maximum = if *y <= T::ZERO { STOPPED } else { 0 };
                     *y = y.max_nan(T::ZERO);
                 }
             },
@@ -86,25 +86,25 @@ impl Conv2dRelu {
         &self,
         [height, width]: [usize; 2],
         g: &[T],
-        places: &[u8],
+        maxima: &[u8],
         out: &mut [T],
         sums: &mut [T],
     ) {
         let image = height * width;
         let pooled = if self.max_pool { (height / 2) * (width / 2) } else { image };
-        let outputs = places.chunks_exact(pooled).zip(g.chunks_exact(pooled));
+        let outputs = maxima.chunks_exact(pooled).zip(g.chunks_exact(pooled));
         sums.fill(T::ZERO);
         simd::dispatch(
             #[inline(always)]
             || {
-                for (index, (out, (places, g))) in
+                for (index, (out, (maxima, g))) in
                     out.chunks_exact_mut(image).zip(outputs).enumerate()
                 {
                     if self.max_pool {
-                        quarters_backward(places, g, width, out);
+                        quarters_backward(maxima, g, width, out);
                     } else {
-                        for ((out, &place), &g) in out.iter_mut().zip(places).zip(g) {
-                            *out = if place == STOPPED { T::ZERO } else { g };
+                        for ((out, &maximum), &g) in out.iter_mut().zip(maxima).zip(g) {
+                            *out = if maximum == STOPPED { T::ZERO } else { g };
                         }
                     }
                     sums[index % sums.len()] += fold_slice(
@@ -123,13 +123,13 @@ impl Conv2dRelu {
     /// The gradient of the convolution's output.
     fn before_relu<T: Float>(&self, call: &Call<'_, T, Tensor<u8>>) -> Tensor<T> {
         let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
-        let (_, extents) = self.problem(&shapes);
+        let (_, sizes) = self.problem(&shapes);
         let channels = shapes[1][0];
         call.cotangent.with_slice(|g| {
-            call.saved.with_slice(|places| {
-                let shape = [shapes[0][0], channels, extents[0], extents[1]];
+            call.saved.with_slice(|maxima| {
+                let shape = [shapes[0][0], channels, sizes[0], sizes[1]];
                 Tensor::build(shape, |out| {
-                    self.unpool(extents, g, places, out, &mut vec![T::ZERO; channels]);
+                    self.unpool(sizes, g, maxima, out, &mut vec![T::ZERO; channels]);
                 })
             })
         })
@@ -168,7 +168,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Tensor<u8>) {
         let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
         let shape = Op::<T>::output_shape(self, &shapes).expect("checked by the caller");
-        let (problem, extents) = self.problem(&shapes);
+        let (problem, sizes) = self.problem(&shapes);
         let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.contiguous()).collect();
         let slices: Vec<&[T]> =
             inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
@@ -178,34 +178,34 @@ impl<T: Float> Op<T> for Conv2dRelu {
         let images = problem.images_per_task();
         let task = images * shape[1] * shape[2] * shape[3];
         let image = shape[1] * shape[2] * shape[3];
-        let convolved = shape[1] * extents[0] * extents[1];
-        let (y, places) = Tensor::build_pair(&shape, &shape, |y, places| {
+        let convolved = shape[1] * sizes[0] * sizes[1];
+        let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
             let cost = 4 * problem.cost();
-            for_each_chunk_pair((y, task), (places, task), cost, |index, y, places| {
+            for_each_chunk_pair((y, task), (maxima, task), cost, |index, y, maxima| {
                 if !self.max_pool {
                     problem.forward_task(x, &weight, bias, index * images, y);
-                    return Self::relu(y, places);
+                    return Self::relu(y, maxima);
                 }
                 let mut x_conv = Buffer::new(y.len() / image * convolved);
                 let x_conv = x_conv.as_mut_slice();
                 problem.forward_task(x, &weight, bias, index * images, x_conv);
-                Self::pool(extents, x_conv, y, places);
+                Self::pool(sizes, x_conv, y, maxima);
             });
         });
-        (y, places)
+        (y, maxima)
     }
 
     #[inline(never)]
     fn vjp(&self, call: Call<'_, T, Tensor<u8>>) -> Cotangents<T> {
         let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
-        let (problem, extents) = self.problem(&shapes);
-        let (channels, positions) = (shapes[1][0], extents[0] * extents[1]);
+        let (problem, sizes) = self.problem(&shapes);
+        let (channels, positions) = (shapes[1][0], sizes[0] * sizes[1]);
         let image = channels * positions;
         let [x, weight, g] =
             [&call.inputs[0], &call.inputs[1], &call.cotangent].map(Tensor::contiguous);
         let [x, weight, g] =
             [&x, &weight, &g].map(|tensor| tensor.as_slice().expect("made contiguous"));
-        let places = call.saved.as_slice().expect("made contiguous");
+        let maxima = call.saved.as_slice().expect("made contiguous");
         let (x_image, y_image) = (x.len() / problem.images.max(1), g.len() / problem.images.max(1));
 
         // Each part of the images is processed completely while it is in the
@@ -227,10 +227,10 @@ impl<T: Float> Op<T> for Conv2dRelu {
             let problem = problem.of_images(range.len());
             let of_x = range.start * x_image..range.end * x_image;
             let of_y = range.start * y_image..range.end * y_image;
-            let (g, places) = (&g[of_y.clone()], &places[of_y]);
+            let (g, maxima) = (&g[of_y.clone()], &maxima[of_y]);
             let mut cotangent = Buffer::new(range.len() * image);
             let cotangent = cotangent.as_mut_slice();
-            self.unpool(extents, g, places, cotangent, bias_sum);
+            self.unpool(sizes, g, maxima, cotangent, bias_sum);
             if call.needs[1] {
                 problem.weight_gradient_part(&x[of_x], cotangent, 0..range.len(), weight_sum);
             }
@@ -265,7 +265,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
             let taps = call.saved.map(u32::from).to_vec();
             placed(call.cotangent, &image_indices(&windows, shape, &taps), &convolved)?
         } else {
-            let stopped = call.saved.map(|place| place == STOPPED);
+            let stopped = call.saved.map(|maximum| maximum == STOPPED);
             call.cotangent.masked_fill(&stopped, 0.0)?
         };
         let (inputs, output, needs) = (call.inputs, call.output, call.needs);

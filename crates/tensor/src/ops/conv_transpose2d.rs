@@ -48,9 +48,9 @@ impl<const D: usize> Default for ConvTransposeOptions<D> {
     }
 }
 
-/// The transposed convolution, also called deconvolution: every element of the
-/// input adds the kernel, multiplied by the element, to the output (Zeiler et
-/// al., "Deconvolutional networks", 2010).
+/// The transposed convolution, also called deconvolution: each element of the
+/// input, multiplied by the kernel, is added to the output (Zeiler et al.,
+/// "Deconvolutional networks", 2010).
 ///
 /// ```text
 /// y[n, o, i·stride + u·dilation − padding, j·stride + v·dilation − padding]

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::order::{compare, is_nan};
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::Places;
+use crate::kernels::offsets::Offsets;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -33,7 +33,7 @@ impl<T: Number> Tensor<T> {
         (values, inverse.expect("an index for each element"), counts)
     }
 
-    /// As [`unique`](Self::unique), but merges only equal neighbours in
+    /// Like [`unique`](Self::unique), but merges only equal neighbours in
     /// row-major order, and keeps the order.
     pub fn unique_consecutive(&self) -> (Self, Tensor<i64>, Tensor<i64>) {
         let (mut values, mut counts) = (Vec::<T>::new(), Vec::<i64>::new());
@@ -179,7 +179,7 @@ impl<T: Element> Tensor<T> {
     pub fn nonzero(&self) -> Tensor<i64> {
         let found = self.with_slice(|values| {
             let found = values.iter().enumerate().filter(|(_, x)| **x != T::default());
-            found.map(|(place, _)| place).collect::<Vec<_>>()
+            found.map(|(index, _)| index).collect::<Vec<_>>()
         });
         Tensor::build([found.len(), self.rank()], |out| {
             if self.rank() == 0 {
@@ -197,7 +197,7 @@ impl<T: Element> Tensor<T> {
     /// The number of elements that are not 0 (or false).
     pub fn count_nonzero(&self) -> usize {
         let (values, _) = self.storage();
-        Places::of(self).filter(|&place| values[place] != T::default()).count()
+        Offsets::of(self).filter(|&offset| values[offset] != T::default()).count()
     }
 }
 
@@ -252,12 +252,12 @@ impl Tensor<i64> {
         Ok(counts)
     }
 
-    fn checked_labels(&self, place: &str, classes: usize) -> Result<Vec<usize>> {
+    fn checked_labels(&self, context: &str, classes: usize) -> Result<Vec<usize>> {
         let label = |label: i64| {
             let class = usize::try_from(label).ok().filter(|&class| class < classes);
             class.ok_or_else(|| {
                 let message = format!("expected numbers from 0 to below {classes}, got {label}");
-                Error::data(place, message)
+                Error::data(context, message)
             })
         };
         self.with_slice(|labels| labels.iter().map(|&x| label(x)).collect())

@@ -73,7 +73,7 @@ pub struct CrossEntropy<T: Float> {
     pub options: CrossEntropyOptions<T>,
 }
 
-/// What the gradient needs of the forward pass.
+/// The values of the forward pass that the gradient needs.
 #[derive(Debug)]
 pub struct Softmax<T: Float> {
     /// A row of probabilities for each label.
@@ -167,7 +167,7 @@ impl<T: Float> CrossEntropy<T> {
 ///
 /// When a label is neither; the error names it and its index.
 pub fn check_labels(
-    place: &str,
+    context: &str,
     labels: &Tensor<i64>,
     classes: usize,
     ignore_index: i64,
@@ -184,7 +184,7 @@ pub fn check_labels(
             rest /= length;
         }
         let message = format!("expected labels in 0..{classes}, got {label} at {at:?}");
-        Err(Error::data(place, message))
+        Err(Error::data(context, message))
     })
 }
 

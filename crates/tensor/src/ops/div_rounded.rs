@@ -143,10 +143,10 @@ impl<T: Integer> Tensor<T> {
         self.divided("fmod", divisor, T::wrapping_rem)
     }
 
-    fn divided(&self, place: &str, divisor: &Self, f: impl Fn(T, T) -> T + Sync) -> Result<Self> {
-        let shape = paired_shape::<T, T, T>(self, divisor, place)?;
+    fn divided(&self, context: &str, divisor: &Self, f: impl Fn(T, T) -> T + Sync) -> Result<Self> {
+        let shape = paired_shape::<T, T, T>(self, divisor, context)?;
         if divisor.count_nonzero() < divisor.len() {
-            return Err(Error::argument(place, "expected divisors other than 0, got 0"));
+            return Err(Error::argument(context, "expected divisors other than 0, got 0"));
         }
         Ok(zip(self, divisor, &shape, f))
     }

@@ -67,17 +67,17 @@ fn differing(
             let inputs: Vec<Tensor<f64>> = single.inputs.iter().map(|x| x.cast()).collect();
             for (what, inputs) in change(&inputs) {
                 let answers = answers(single, &inputs).into_iter().zip(answers(&double, &inputs));
-                for (place, (single, double)) in answers.enumerate() {
+                for (result, (single, double)) in answers.enumerate() {
                     if !agree(&single, &double) {
-                        let place = match place {
+                        let result = match result {
                             0 => "the output".to_owned(),
-                            _ => format!("the gradient of input {}", place - 1),
+                            _ => format!("the gradient of input {}", result - 1),
                         };
                         let (single, double) = (single.to_vec(), double.to_vec());
                         let shapes: Vec<_> = inputs.iter().map(|x| x.shape()).collect();
                         differing.entry(row.name).or_insert_with(|| {
                             format!(
-                                "{what} {shapes:?}: {place} is {single:?} instead of {double:?}"
+                                "{what} {shapes:?}: {result} is {single:?} instead of {double:?}"
                             )
                         });
                     }

@@ -43,23 +43,23 @@ pub struct Fft {
 }
 
 /// The number of complex numbers in the last two axes.
-pub(super) fn complex_length(place: &str, shape: &Shape) -> Result<usize> {
+pub(super) fn complex_length(context: &str, shape: &Shape) -> Result<usize> {
     match shape[..] {
         [.., length, 2] => Ok(length),
         _ => {
             let message =
                 format!("expected complex numbers as a last axis of length 2, got shape {shape}");
-            Err(Error::shape(place, message))
+            Err(Error::shape(context, message))
         }
     }
 }
 
 /// An error for an axis without elements, which has no spectrum.
-fn check_length(place: &str, length: usize, shape: &Shape) -> Result<()> {
+fn check_length(context: &str, length: usize, shape: &Shape) -> Result<()> {
     if length > 0 {
         return Ok(());
     }
-    Err(Error::shape(place, format!("the axis to transform of {shape} has no elements")))
+    Err(Error::shape(context, format!("the axis to transform of {shape} has no elements")))
 }
 
 impl<T: Float> Op<T> for Rfft {

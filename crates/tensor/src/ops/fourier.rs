@@ -252,35 +252,35 @@ impl<T: Float> Tensor<T> {
 }
 
 fn complex<V: Ops>(
-    place: &str,
+    context: &str,
     x: &V,
     n: Option<usize>,
     axis: isize,
     norm: FftNorm,
     inverse: bool,
 ) -> Result<V> {
-    let axis = complex_axis(place, x.value().shape(), axis)?;
-    let x = resized(place, x, axis, n)?;
+    let axis = complex_axis(context, x.value().shape(), axis)?;
+    let x = resized(context, x, axis, n)?;
     let n = x.value().shape()[axis];
     let y = V::try_apply(Fft { inverse }, &[&moved(&x, axis as isize, -2)?])?;
     scaled(moved(&y, -2, axis as isize)?, norm.factor(n, inverse))
 }
 
 /// The index of an axis that is counted without the axis of complex numbers.
-fn complex_axis(place: &str, shape: &Shape, axis: isize) -> Result<usize> {
-    complex_length(place, shape)?;
-    Shape::from(&shape[..shape.len() - 1]).axis(place, axis)
+fn complex_axis(context: &str, shape: &Shape, axis: isize) -> Result<usize> {
+    complex_length(context, shape)?;
+    Shape::from(&shape[..shape.len() - 1]).axis(context, axis)
 }
 
 /// Two axes counted from the front.
-fn pair(place: &str, shape: &Shape, axes: [isize; 2]) -> Result<[isize; 2]> {
-    shape.axes(place, &axes)?;
-    Ok([shape.axis(place, axes[0])? as isize, shape.axis(place, axes[1])? as isize])
+fn pair(context: &str, shape: &Shape, axes: [isize; 2]) -> Result<[isize; 2]> {
+    shape.axes(context, &axes)?;
+    Ok([shape.axis(context, axes[0])? as isize, shape.axis(context, axes[1])? as isize])
 }
 
-fn complex_pair(place: &str, shape: &Shape, axes: [isize; 2]) -> Result<[isize; 2]> {
-    complex_length(place, shape)?;
-    pair(place, &shape[..shape.len() - 1].into(), axes)
+fn complex_pair(context: &str, shape: &Shape, axes: [isize; 2]) -> Result<[isize; 2]> {
+    complex_length(context, shape)?;
+    pair(context, &shape[..shape.len() - 1].into(), axes)
 }
 
 fn lengths(s: Option<[usize; 2]>) -> [Option<usize>; 2] {
@@ -288,19 +288,19 @@ fn lengths(s: Option<[usize; 2]>) -> [Option<usize>; 2] {
 }
 
 /// Cuts an axis to a length, or pads it with zeros.
-fn resized<V: Ops>(place: &str, x: &V, axis: usize, n: Option<usize>) -> Result<V> {
+fn resized<V: Ops>(context: &str, x: &V, axis: usize, n: Option<usize>) -> Result<V> {
     let shape = x.value().shape();
     let (length, n) = (shape[axis], n.unwrap_or(shape[axis]));
     if n == 0 {
         let message = format!("axis {axis} of {shape} would be transformed as one of 0 elements");
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     if n <= length {
         return if n == length { Ok(x.clone()) } else { x.narrow(axis as isize, 0, n) };
     }
     let mut padding = vec![[0, 0]; shape.len() - axis];
     padding[shape.len() - axis - 1][1] = isize::try_from(n - length).unwrap_or(isize::MAX);
-    x.pad(&padding, PadMode::Constant(0.0)).map_err(|error| error.within(place))
+    x.pad(&padding, PadMode::Constant(0.0)).map_err(|error| error.within(context))
 }
 
 /// Moves an axis, if it is not yet in its position.
@@ -317,13 +317,13 @@ fn scaled<V: Ops>(x: V, factor: f64) -> Result<V> {
 }
 
 fn shifted<V: Ops>(
-    place: &str,
+    context: &str,
     x: &V,
     axes: &[isize],
     shift: impl Fn(usize) -> usize,
 ) -> Result<V> {
     let shape = x.value().shape();
-    let axes = shape.axes(place, axes)?;
+    let axes = shape.axes(context, axes)?;
     axes.iter().try_fold(x.clone(), |x, &axis| x.roll(shift(shape[axis]) as isize, axis as isize))
 }
 

@@ -28,26 +28,26 @@ pub fn fractional_max_pool_with_indices<X: Ops, const D: usize>(
     output_size: [usize; D],
     samples: &Tensor<X::Element>,
 ) -> Result<(X, Tensor<i64>)> {
-    let place = format!("fractional_max_pool{D}d");
+    let context = format!("fractional_max_pool{D}d");
     let shape = x.value().shape();
-    check_rank::<D>(&place, "an input", shape)?;
+    check_rank::<D>(&context, "an input", shape)?;
     let sizes: [usize; D] = std::array::from_fn(|axis| shape[2 + axis]);
     for axis in 0..D {
         let (kernel, output, length) = (kernel_size[axis], output_size[axis], sizes[axis]);
         if kernel == 0 || output == 0 || kernel > length || output - 1 > length - kernel {
             let message =
                 format!("{output} windows of {kernel} do not fit axis {} of {shape}", 2 + axis);
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
     }
     if **samples.shape() != [shape[0], shape[1], D] {
         let message =
             format!("expected samples [{}, {}, {D}], got {}", shape[0], shape[1], samples.shape());
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
     let samples = samples.to_vec();
     if let Some(wrong) = samples.iter().find(|sample| !(0.0..=1.0).contains(&sample.to_f64())) {
-        return Err(Error::data(place, format!("expected samples from 0 to 1, got {wrong}")));
+        return Err(Error::data(context, format!("expected samples from 0 to 1, got {wrong}")));
     }
     let windows: usize = output_size.iter().product();
     let elements: usize = sizes.iter().product();

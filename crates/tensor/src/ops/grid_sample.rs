@@ -9,8 +9,8 @@ use super::layout::sample;
 use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
+use crate::kernels::offsets::NOWHERE;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::places::NOWHERE;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -123,11 +123,11 @@ impl GridSampleOptions {
         let unpadded = self.unpadded(x, length);
         // With cubic convolution, the padding is applied to each pixel
         // separately.
-        let (place, by_x) = match self.mode {
+        let (position, by_x) = match self.mode {
             GridSampleMode::Bicubic => unpadded,
             GridSampleMode::Bilinear | GridSampleMode::Nearest => self.padded(unpadded, length),
         };
-        (place - place.floor(), by_x)
+        (position - position.floor(), by_x)
     }
 
     /// The taps of a coordinate of the grid along an axis of `length` pixels;
@@ -139,22 +139,24 @@ impl GridSampleOptions {
             AxisTap { index: if inside { pixel as usize } else { NOWHERE }, weight, slope }
         };
         let unpadded = self.unpadded(x, length);
-        let (place, by_x) = self.padded(unpadded, length);
-        let first = place.floor();
-        let rest = place - first;
+        let (position, by_x) = self.padded(unpadded, length);
+        let first = position.floor();
+        let rest = position - first;
         let none = tap(-1.0, 0.0, 0.0);
         match self.mode {
-            GridSampleMode::Nearest => [tap(place.round_ties_even(), 1.0, 0.0), none, none, none],
+            GridSampleMode::Nearest => {
+                [tap(position.round_ties_even(), 1.0, 0.0), none, none, none]
+            }
             GridSampleMode::Bilinear => {
                 [tap(first, 1.0 - rest, -by_x), tap(first + 1.0, rest, by_x), none, none]
             }
             // The padding is applied to each pixel separately.
             GridSampleMode::Bicubic => {
-                let (place, by_x) = unpadded;
-                let rest = place - place.floor();
+                let (position, by_x) = unpadded;
+                let rest = position - position.floor();
                 let (weights, slopes) = (cubic_weights(rest), cubic_slopes(rest));
                 std::array::from_fn(|i| {
-                    let pixel = (place.floor() + i as f64 - 1.0, 0.0);
+                    let pixel = (position.floor() + i as f64 - 1.0, 0.0);
                     tap(self.padded(pixel, length).0, weights[i], by_x * slopes[i])
                 })
             }
@@ -165,12 +167,12 @@ impl GridSampleOptions {
     /// grid; those along the first axis are adjacent.
     fn push_taps<T: Float, const D: usize>(
         &self,
-        place: [f64; D],
+        position: [f64; D],
         sizes: [usize; D],
         taps: &mut Vec<Tap<T, D>>,
     ) {
         let along: [[AxisTap; 4]; D] =
-            std::array::from_fn(|axis| self.along(place[axis], sizes[axis]));
+            std::array::from_fn(|axis| self.along(position[axis], sizes[axis]));
         let count = self.taps_along();
         for tap in 0..count.pow(D as u32) {
             let (mut digits, mut stride, mut pixel, mut weight) = (tap, 1, 0, 1.0);
@@ -195,23 +197,23 @@ impl GridSampleOptions {
 
 /// Limits a coordinate to the centres of the pixels; beyond them the gradient
 /// is 0.
-fn clipped((place, slope): Coordinate, last: f64) -> Coordinate {
-    match place {
-        place if place >= last => (last, 0.0),
-        place if place > 0.0 => (place, slope),
+fn clipped((position, slope): Coordinate, last: f64) -> Coordinate {
+    match position {
+        position if position >= last => (last, 0.0),
+        position if position > 0.0 => (position, slope),
         // For NaN too, as in PyTorch.
         _ => (0.0, 0.0),
     }
 }
 
 /// Mirrors a coordinate at both ends until it is between them.
-fn reflected((place, slope): Coordinate, low: f64, high: f64) -> Coordinate {
+fn reflected((position, slope): Coordinate, low: f64, high: f64) -> Coordinate {
     let span = high - low;
     if span <= 0.0 {
         return (0.0, 0.0);
     }
-    let distance = (place - low).abs();
-    let slope = if place < low { -slope } else { slope };
+    let distance = (position - low).abs();
+    let slope = if position < low { -slope } else { slope };
     let rest = distance % span;
     match (distance / span).floor() % 2.0 == 0.0 {
         true => (rest + low, slope),
@@ -253,8 +255,8 @@ impl GridSample {
     ) -> Vec<Tap<T, D>> {
         grid.with_slice(|grid| {
             let mut taps = Vec::with_capacity(grid.len() / D * sizes.taps);
-            for place in grid.as_chunks::<D>().0 {
-                self.options.push_taps(place.map(T::to_f64), sizes.image, &mut taps);
+            for position in grid.as_chunks::<D>().0 {
+                self.options.push_taps(position.map(T::to_f64), sizes.image, &mut taps);
             }
             taps
         })
@@ -457,10 +459,10 @@ pub(super) fn affine_grid<X: Ops>(
         let message = format!("the number of elements of {points} overflows");
         return Err(Error::shape("affine_grid", message));
     }
-    let centre = |place: usize, length: usize| match (align_corners, length) {
+    let centre = |position: usize, length: usize| match (align_corners, length) {
         (_, 1) => 0.0,
-        (true, _) => 2.0 * place as f64 / (length - 1) as f64 - 1.0,
-        (false, _) => (2.0 * place as f64 + 1.0) / length as f64 - 1.0,
+        (true, _) => 2.0 * position as f64 / (length - 1) as f64 - 1.0,
+        (false, _) => (2.0 * position as f64 + 1.0) / length as f64 - 1.0,
     };
     // (x, y, 1) of each pixel, or (x, y, z, 1) in volumes, with the last axis
     // first.

@@ -50,7 +50,7 @@ impl<T: Float> Tensor<T> {
         Ok((self.histogram_edges(&edges, weights, density)?, edges))
     }
 
-    /// As [`histogram`](Self::histogram), with given ascending edges.
+    /// Like [`histogram`](Self::histogram), with given ascending edges.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@
 use super::indexing;
 use crate::element::{Element, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::Places;
+use crate::kernels::offsets::Offsets;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -134,10 +134,10 @@ macro_rules! indexing_functions {
             columns: isize,
         ) -> Result<Self> {
             let shape = self.value().shape();
-            let places = Tensor::<usize>::arange(shape.elements()).reshape(shape)?;
-            let places = places.diagonal(offset, rows, columns)?;
-            indexing::check_source("diagonal_scatter", places.shape(), source.value().shape())?;
-            self.put(&places.to_vec(), source)
+            let positions = Tensor::<usize>::arange(shape.elements()).reshape(shape)?;
+            let positions = positions.diagonal(offset, rows, columns)?;
+            indexing::check_source("diagonal_scatter", positions.shape(), source.value().shape())?;
+            self.put(&positions.to_vec(), source)
         }
     };
 }
@@ -145,7 +145,7 @@ macro_rules! indexing_functions {
 /// Functions for numbers, as items of the trait or, with `pub`, of a type.
 macro_rules! accumulating_functions {
     ($($pub:tt)?) => {
-        /// As [`index_put`](Self::index_put), but adds the values to the
+        /// Like [`index_put`](Self::index_put), but adds the values to the
         /// elements; several values for one position are all added (PyTorch's
         /// `accumulate=True`).
         ///
@@ -157,8 +157,8 @@ macro_rules! accumulating_functions {
             indices: &[Option<&Tensor<i64>>],
             values: &Self,
         ) -> Result<Self> {
-            let place = "index_put_accumulate";
-            let named = indexing::Named::new(place, self.value().shape(), indices)?;
+            let context = "index_put_accumulate";
+            let named = indexing::Named::new(context, self.value().shape(), indices)?;
             let values = values.broadcast_to(&named.result)?.reshape(named.slices())?;
             let shape = named.ordered(self.value().shape());
             let joined = self.permute(&named.order)?.reshape(&named.joined)?;
@@ -166,7 +166,7 @@ macro_rules! accumulating_functions {
             put.reshape(shape)?.permute(&named.back())
         }
 
-        /// As [`put`](Self::put), but adds to the elements; several values for
+        /// Like [`put`](Self::put), but adds to the elements; several values for
         /// one position are all added.
         ///
         /// # Errors
@@ -201,7 +201,7 @@ pub(super) struct Named {
 
 impl Named {
     pub(super) fn new(
-        place: &str,
+        context: &str,
         shape: &Shape,
         indices: &[Option<&Tensor<i64>>],
     ) -> Result<Self> {
@@ -211,15 +211,15 @@ impl Named {
                 shape.len(),
                 indices.len()
             );
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         let named =
             || indices.iter().enumerate().filter_map(|(axis, index)| Some((axis, (*index)?)));
         let indexed: Vec<usize> = named().map(|(axis, _)| axis).collect();
         let together = named().try_fold(Shape::scalar(), |together, (_, index)| {
-            together.broadcast(index.shape(), place)
+            together.broadcast(index.shape(), context)
         })?;
-        let positions = positions(place, shape, named(), &together)?;
+        let positions = positions(context, shape, named(), &together)?;
         let neighbours = indexed.windows(2).all(|pair| pair[0] + 1 == pair[1]);
         let axis = if neighbours { indexed.first().copied().unwrap_or(0) } else { 0 };
         let mut order: Vec<usize> = (0..shape.len()).filter(|i| !indexed.contains(i)).collect();
@@ -251,8 +251,8 @@ impl Named {
     /// The inverse order.
     pub(super) fn back(&self) -> Vec<isize> {
         let mut back = vec![0; self.order.len()];
-        for (place, &axis) in (0..).zip(&self.order) {
-            back[axis as usize] = place;
+        for (position, &axis) in (0..).zip(&self.order) {
+            back[axis as usize] = position;
         }
         back
     }
@@ -276,27 +276,27 @@ impl Named {
 /// The positions along the merged axis that index tensors select, which
 /// broadcast to one shape.
 fn positions<'a>(
-    place: &str,
+    context: &str,
     shape: &Shape,
     named: impl Iterator<Item = (usize, &'a Tensor<i64>)>,
     together: &Shape,
 ) -> Result<Vec<usize>> {
-    together.check_memory::<usize>(place)?;
+    together.check_memory::<usize>(context)?;
     let mut positions = vec![0; together.elements()];
     let mut joined = 1_usize;
     for (axis, index) in named {
         let length = shape[axis];
         joined = joined.checked_mul(length).ok_or_else(|| {
-            Error::shape(place, format!("the indexed axes of {shape} have too many elements"))
+            Error::shape(context, format!("the indexed axes of {shape} have too many elements"))
         })?;
         let index = index.stretched(together.clone());
         let (values, _) = index.storage();
-        for (position, at) in positions.iter_mut().zip(Places::of(&index)) {
+        for (position, at) in positions.iter_mut().zip(Offsets::of(&index)) {
             let named = values[at];
             let from_start = if named < 0 { named + length as i64 } else { named };
             if !(0..length as i64).contains(&from_start) {
                 let message = format!("index {named} is out of range for axis {axis} of {shape}");
-                return Err(Error::argument(place, message));
+                return Err(Error::argument(context, message));
             }
             *position = *position * length + from_start as usize;
         }
@@ -306,11 +306,11 @@ fn positions<'a>(
 
 /// An error when a source does not have the shape of the elements that it
 /// replaces.
-pub(super) fn check_source(place: &str, replaced: &Shape, source: &Shape) -> Result<()> {
+pub(super) fn check_source(context: &str, replaced: &Shape, source: &Shape) -> Result<()> {
     if replaced == source {
         return Ok(());
     }
-    Err(Error::shape(place, format!("expected a source of shape {replaced}, got {source}")))
+    Err(Error::shape(context, format!("expected a source of shape {replaced}, got {source}")))
 }
 
 /// Indices of an axis as an index tensor of the shape of a source.
@@ -404,7 +404,7 @@ mod tests {
         assert!(error.starts_with("index: shapes [2] and [3] do not broadcast"), "{error}");
         let huge = Tensor::scalar(0).stretched([1 << 40, 1].into());
         let wide = Tensor::scalar(0).stretched([1, 1 << 20].into());
-        assert!(message(&[Some(&huge), Some(&wide)]).starts_with("index: there is no memory"));
+        assert!(message(&[Some(&huge), Some(&wide)]).starts_with("index: not enough memory"));
         let nothing = Tensor::<f32>::zeros([0, 1 << 40, 1 << 40]);
         let none = at([]);
         assert!(nothing.index(&[None, Some(&none), Some(&none)]).is_err());

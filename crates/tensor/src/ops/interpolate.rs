@@ -13,8 +13,8 @@ use super::transposed::linear_gradient;
 use super::{Attributes, Call, Cotangents, Op, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
+use crate::kernels::offsets::Rows;
 use crate::kernels::parallel::for_each_chunk;
-use crate::kernels::places::Rows;
 use crate::kernels::simd;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -69,8 +69,8 @@ fn fail<X>(message: String) -> Result<X> {
 
 impl Interpolate {
     /// Resizes the axes after `[N, C]` to these lengths.
-    pub fn size(extents: &[usize], mode: InterpolateMode) -> Self {
-        Self::to(Target::Size(extents.into()), mode)
+    pub fn size(sizes: &[usize], mode: InterpolateMode) -> Self {
+        Self::to(Target::Size(sizes.into()), mode)
     }
 
     /// Resizes the axes after `[N, C]` by these factors; the new lengths are
@@ -135,11 +135,11 @@ impl Interpolate {
             ));
         }
         let axis = |axis: usize| {
-            let extent = shape[axis + 2];
+            let length = shape[axis + 2];
             let (size, step) = match &self.target {
-                Target::Size(sizes) => (sizes[axis], extent as f64 / sizes[axis] as f64),
+                Target::Size(sizes) => (sizes[axis], length as f64 / sizes[axis] as f64),
                 Target::Scale(factors) => {
-                    let size = (extent as f64 * factors[axis]).floor();
+                    let size = (length as f64 * factors[axis]).floor();
                     if !(1.0..=u32::MAX.into()).contains(&size) {
                         let factor = factors[axis];
                         return fail(format!(
@@ -150,7 +150,7 @@ impl Interpolate {
                     (size as usize, 1.0 / factors[axis])
                 }
             };
-            if size == 0 || extent == 0 {
+            if size == 0 || length == 0 {
                 let message =
                     format!("axis {} of {shape} cannot be resized to length {size}", axis + 2);
                 return fail(message);
@@ -158,9 +158,9 @@ impl Interpolate {
             // The taps are stored even when there are no elements.
             Shape::from([size]).check_memory::<f64>("interpolate")?;
             let step = match self.align_corners {
-                false if self.recompute_scale_factor => extent as f64 / size as f64,
+                false if self.recompute_scale_factor => length as f64 / size as f64,
                 true if size == 1 => 0.0,
-                true => (extent - 1) as f64 / (size - 1) as f64,
+                true => (length - 1) as f64 / (size - 1) as f64,
                 false => step,
             };
             Ok((size, step))
@@ -169,7 +169,7 @@ impl Interpolate {
     }
 
     /// The taps along an axis; `None` if the axis does not change.
-    fn taps<T: Float>(&self, extent: usize, (size, step): (usize, f64)) -> Option<Taps<T>> {
+    fn taps<T: Float>(&self, length: usize, (size, step): (usize, f64)) -> Option<Taps<T>> {
         // Cubic interpolation changes an axis whenever the factor is not 1, as
         // in PyTorch; linear interpolation does not if the length is the same.
         let moves = match self.mode {
@@ -177,18 +177,18 @@ impl Interpolate {
             InterpolateMode::NearestExact => step != 1.0,
             _ => false,
         };
-        if extent == size && !moves {
+        if length == size && !moves {
             return None;
         }
         let mut taps = Taps { ends: Vec::new(), sources: Vec::new(), weights: Vec::new() };
-        let last = extent - 1;
+        let last = length - 1;
         for element in 0..size {
             let centre = match self.align_corners {
                 true => element as f64 * step,
                 false => (element as f64 + 0.5) * step - 0.5,
             };
             match self.mode {
-                InterpolateMode::Nearest if size == 2 * extent => taps.push(element / 2, 1.0),
+                InterpolateMode::Nearest if size == 2 * length => taps.push(element / 2, 1.0),
                 InterpolateMode::Nearest => {
                     taps.push(((element as f32 * step as f32) as usize).min(last), 1.0);
                 }
@@ -196,13 +196,13 @@ impl Interpolate {
                     taps.push((((element as f32 + 0.5) * step as f32) as usize).min(last), 1.0);
                 }
                 InterpolateMode::Linear if self.antialias => {
-                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 1.0, |x| {
+                    taps.push_filtered(length, (element as f64 + 0.5) * step, step, 1.0, |x| {
                         1.0 - x
                     });
                 }
                 InterpolateMode::Cubic if self.antialias => {
                     let filter = |x| cubic_weight(x, -0.5);
-                    taps.push_filtered(extent, (element as f64 + 0.5) * step, step, 2.0, filter);
+                    taps.push_filtered(length, (element as f64 + 0.5) * step, step, 2.0, filter);
                 }
                 InterpolateMode::Linear => {
                     let centre = centre.max(0.0);
@@ -219,8 +219,8 @@ impl Interpolate {
                     }
                 }
                 InterpolateMode::Area => {
-                    let start = element * extent / size;
-                    let end = ((element + 1) * extent).div_ceil(size);
+                    let start = element * length / size;
+                    let end = ((element + 1) * length).div_ceil(size);
                     for source in start..end {
                         taps.push(source, 1.0 / (end - start) as f64);
                     }
@@ -288,7 +288,7 @@ impl<T: Float> Taps<T> {
     /// is 0 from `reach` on, scaled to a sum of 1. A step below 1 counts as 1.
     fn push_filtered(
         &mut self,
-        extent: usize,
+        length: usize,
         centre: f64,
         step: f64,
         reach: f64,
@@ -296,7 +296,7 @@ impl<T: Float> Taps<T> {
     ) {
         let step = step.max(1.0);
         let start = (centre - reach * step + 0.5).max(0.0) as usize;
-        let end = ((centre + reach * step + 0.5) as usize).min(extent);
+        let end = ((centre + reach * step + 0.5) as usize).min(length);
         let weight = |source: usize| {
             let distance = ((source as f64 - centre + 0.5) / step).abs();
             if distance < reach { filter(distance) } else { 0.0 }
@@ -321,9 +321,9 @@ impl<T: Float> Taps<T> {
     /// an axis of this length.
     fn apply(&self, x: &Tensor<T>, axis: usize, backwards: Option<usize>) -> Tensor<T> {
         let from = Rows::new(x.shape(), axis);
-        let extent = backwards.unwrap_or(self.ends.len());
-        let to = Rows { extent, ..from };
-        let cost = (self.sources.len() / extent).max(1);
+        let size = backwards.unwrap_or(self.ends.len());
+        let to = Rows { size, ..from };
+        let cost = (self.sources.len() / size).max(1);
         x.with_slice(|x| {
             Tensor::build(x_shape(to, from, x.len()), |out| {
                 for_each_chunk(out, to.block(), cost, |block, out| {
@@ -351,7 +351,7 @@ impl<T: Float> Taps<T> {
                 });
             })
         })
-        .reshape(x.shape().with(axis, extent))
+        .reshape(x.shape().with(axis, size))
         .expect("the same elements")
     }
 }
@@ -366,8 +366,8 @@ impl<T: Float> Op<T> for Interpolate {
     const NAME: &'static str = "interpolate";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let extents = self.plan(inputs[0])?.into_iter().map(|(extent, _)| extent);
-        let shape: Shape = inputs[0][..2].iter().copied().chain(extents).collect();
+        let sizes = self.plan(inputs[0])?.into_iter().map(|(size, _)| size);
+        let shape: Shape = inputs[0][..2].iter().copied().chain(sizes).collect();
         match shape.checked_elements() {
             Some(_) => Ok(shape),
             None => {

@@ -65,20 +65,20 @@ fn sum<T: Float, const N: usize>(rows: [&[T]; N], f: impl Fn([T; N]) -> T) -> T 
 }
 
 /// Checks the settings and the inputs: x, and the optional weight and bias.
-fn check(place: &str, normalized: &Shape, epsilon: f64, inputs: &[&Shape]) -> Result<Shape> {
+fn check(context: &str, normalized: &Shape, epsilon: f64, inputs: &[&Shape]) -> Result<Shape> {
     let x = inputs[0];
     if normalized.is_empty() || !x.ends_with(normalized) {
         let axes: Vec<String> = normalized.iter().map(|size| format!(", {size}")).collect();
         let message = format!("expected an input of shape […{}], got {x}", axes.concat());
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
     for (name, shape) in ["weight", "bias"].iter().zip(&inputs[1..]) {
         if *shape != normalized {
             let message = format!("expected a {name} of shape {normalized}, got {shape}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
     }
-    super::check_epsilon(place, epsilon)?;
+    super::check_epsilon(context, epsilon)?;
     Ok(x.clone())
 }
 

@@ -8,7 +8,7 @@ use super::broadcast::sum_to;
 use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::places::{add_through, add_to_view};
+use crate::kernels::offsets::{add_through, add_to_view};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;

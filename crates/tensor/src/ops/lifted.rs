@@ -25,33 +25,33 @@ fn pick<const D: usize>(settings: [usize; D], plane: Plane, one: usize) -> [usiz
 }
 
 /// Checks that an operand has `D` axes after the first two.
-pub(super) fn check_rank<const D: usize>(place: &str, what: &str, shape: &Shape) -> Result<()> {
+pub(super) fn check_rank<const D: usize>(context: &str, what: &str, shape: &Shape) -> Result<()> {
     if !(1..=3).contains(&D) {
-        return Err(Error::argument(place, format!("expected 1, 2 or 3 axes, got {D}")));
+        return Err(Error::argument(context, format!("expected 1, 2 or 3 axes, got {D}")));
     }
     if shape.len() == D + 2 {
         return Ok(());
     }
     let message = format!("expected {what} with {D} axes after the first two, got {shape}");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 /// The shape of a convolution along `D` axes, by the rule for images.
 fn convolved_shape<const D: usize>(
-    place: &str,
+    context: &str,
     [x, weight]: [&Shape; 2],
     rule: impl Fn([&Shape; 2], Plane) -> Result<Shape>,
 ) -> Result<Shape> {
-    check_rank::<D>(place, "an input", x)?;
-    check_rank::<D>(place, "a weight", weight)?;
+    check_rank::<D>(context, "an input", x)?;
+    check_rank::<D>(context, "a weight", weight)?;
     let output = |plane: Plane| {
         let of = |shape: &Shape| {
             let [rows, columns] = plane.map(|axis| axis.map_or(1, |axis| shape[2 + axis]));
             Shape::from([shape[0], shape[1], rows, columns])
         };
         rule([&of(x), &of(weight)], plane).map_err(|error| match error {
-            Error::Shape { message, .. } => Error::shape(place, message),
-            Error::Argument { message, .. } => Error::argument(place, message),
+            Error::Shape { message, .. } => Error::shape(context, message),
+            Error::Argument { message, .. } => Error::argument(context, message),
             other => other,
         })
     };
@@ -69,7 +69,7 @@ fn convolved_shape<const D: usize>(
     };
     match shape.checked_elements() {
         Some(_) => Ok(shape),
-        None => Err(Error::shape(place, format!("the output {shape} is too large"))),
+        None => Err(Error::shape(context, format!("the output {shape} is too large"))),
     }
 }
 
@@ -177,11 +177,11 @@ pub fn conv<X: Ops, const D: usize>(
         return x.conv2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
     }
     let (stride, padding) = (options.stride[0], options.padding[0]);
-    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    let (lengths, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
     // Slices as images: [N, depth, C, H, W].
     let mut slices = x.permute(&[0, 2, 1, 3, 4])?;
     if padding > 0 {
-        let shape = [extents[0], padding, extents[1], extents[3], extents[4]];
+        let shape = [lengths[0], padding, lengths[1], lengths[3], lengths[4]];
         let zeros = X::constant(Tensor::scalar(Number::ZERO).broadcast_to(shape)?);
         slices = X::cat(&[&zeros, &slices, &zeros], 1)?;
     }
@@ -195,7 +195,7 @@ pub fn conv<X: Ops, const D: usize>(
     let seen: Vec<X> = (0..kernel[2]).map(seen).collect::<Result<_>>()?;
     let seen = X::stack(&seen.iter().collect::<Vec<_>>(), 3)?;
     let images =
-        seen.reshape([extents[0] * output[2], extents[1] * kernel[2], extents[3], extents[4]])?;
+        seen.reshape([lengths[0] * output[2], lengths[1] * kernel[2], lengths[3], lengths[4]])?;
     let weight = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
     let y = images.conv2d(&weight, bias, options.along([Some(1), Some(2)]))?;
     y.reshape([output[0], output[2], output[1], output[3], output[4]])?.permute(&[0, 2, 1, 3, 4])
@@ -231,10 +231,10 @@ pub fn conv_transpose<X: Ops, const D: usize>(
         let (x, weight) = (x.unsqueeze(2)?, weight.unsqueeze(2)?);
         return x.conv_transpose2d(&weight, bias, options.along([None, Some(0)]))?.squeeze(2);
     }
-    let (extents, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
-    let (images, depth, pixels) = (extents[0], extents[2], output[3] * output[4]);
+    let (lengths, kernel) = (x.value().shape().clone(), weight.value().shape().clone());
+    let (images, depth, pixels) = (lengths[0], lengths[2], output[3] * output[4]);
     let slices = x.permute(&[0, 2, 1, 3, 4])?;
-    let slices = slices.reshape([images * depth, extents[1], extents[3], extents[4]])?;
+    let slices = slices.reshape([images * depth, lengths[1], lengths[3], lengths[4]])?;
     let taps = weight.reshape([kernel[0], kernel[1] * kernel[2], kernel[3], kernel[4]])?;
     let y = slices.conv_transpose2d(&taps, None, options.along([Some(1), Some(2)]))?;
     // The results of each tap for each slice are added at their position in the
@@ -266,21 +266,21 @@ pub fn conv_transpose<X: Ops, const D: usize>(
 /// Calls `apply` with images along the axes of a plane, for sequences, images
 /// or volumes.
 fn pooled<X: Ops, const D: usize>(
-    place: &str,
+    context: &str,
     x: &X,
     apply: &dyn Fn(&X, Plane) -> Result<X>,
 ) -> Result<X> {
     if x.value().rank() == D + 1 {
-        return batched(x, D + 2, |x| pooled::<X, D>(place, x, apply));
+        return batched(x, D + 2, |x| pooled::<X, D>(context, x, apply));
     }
-    let extents = x.value().shape();
-    check_rank::<D>(place, "an input", extents)?;
+    let lengths = x.value().shape();
+    check_rank::<D>(context, "an input", lengths)?;
     match D {
         1 => apply(&x.unsqueeze(2)?, [None, Some(0)])?.squeeze(2),
         2 => apply(x, [Some(0), Some(1)]),
         _ => {
-            let (images, channels, depth) = (extents[0], extents[1], extents[2]);
-            let slices = x.reshape([images, channels * depth, extents[3], extents[4]])?;
+            let (images, channels, depth) = (lengths[0], lengths[1], lengths[2]);
+            let slices = x.reshape([images, channels * depth, lengths[3], lengths[4]])?;
             let slices = apply(&slices, [Some(1), Some(2)])?;
             let (rows, columns) = (slices.value().shape()[2], slices.value().shape()[3]);
             let slices = slices.reshape([images, channels, depth, rows * columns])?;
@@ -294,11 +294,11 @@ fn pooled<X: Ops, const D: usize>(
 /// The shape from `rule` along the axes of a plane, for sequences, images or
 /// volumes.
 fn pooled_shape<const D: usize>(
-    place: &str,
+    context: &str,
     x: &Shape,
     rule: impl Fn(&Shape, Plane) -> Result<Shape>,
 ) -> Result<Shape> {
-    check_rank::<D>(place, "an input", x)?;
+    check_rank::<D>(context, "an input", x)?;
     let image = |rows: usize, columns: usize| Shape::from([x[0], x[1], rows, columns]);
     Ok(match D {
         1 => {
@@ -357,8 +357,8 @@ impl<const D: usize> PoolOptions<D> {
 ///
 /// When the windows do not fit the input.
 pub fn max_pool<X: Ops, const D: usize>(x: &X, options: PoolOptions<D>) -> Result<X> {
-    let place = format!("max_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| x.max_pool2d(options.along(plane)))
+    let context = format!("max_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| x.max_pool2d(options.along(plane)))
 }
 
 /// The mean of each window over sequences, images or volumes, or its sum
@@ -373,8 +373,8 @@ pub fn avg_pool<X: Ops, const D: usize>(
     count_include_pad: bool,
     divisor_override: Option<usize>,
 ) -> Result<X> {
-    let place = format!("avg_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("avg_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         // The slices of a volume are already divided when its depth is pooled.
         let is_depth = plane == [Some(0), None];
         let divisor_override = divisor_override.map(|divisor| if is_depth { 1 } else { divisor });
@@ -410,8 +410,8 @@ pub fn adaptive_pool_shape<const D: usize>(x: &Shape, output_size: [usize; D]) -
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let place = format!("adaptive_avg_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("adaptive_avg_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveAvgPool2d { output_size }, &[x])
     })
@@ -424,8 +424,8 @@ pub fn adaptive_avg_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D])
 ///
 /// When the windows do not cover the input.
 pub fn adaptive_max_pool<X: Ops, const D: usize>(x: &X, output_size: [usize; D]) -> Result<X> {
-    let place = format!("adaptive_max_pool{D}d");
-    pooled::<X, D>(&place, x, &|x, plane| {
+    let context = format!("adaptive_max_pool{D}d");
+    pooled::<X, D>(&context, x, &|x, plane| {
         let output_size = size_along(output_size, plane, x.value().shape());
         X::try_apply(AdaptiveMaxPool2d { output_size }, &[x])
     })

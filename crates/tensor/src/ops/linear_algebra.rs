@@ -51,7 +51,7 @@ family! {
     }
 
     SolveTriangular:
-    /// As [`solve`](LinearAlgebra::solve), for a triangular A. The other
+    /// Like [`solve`](LinearAlgebra::solve), for a triangular A. The other
     /// triangle is not read. With `unitriangular` the diagonal counts as ones
     /// and is not read either.
     ///
@@ -70,11 +70,11 @@ family! {
     ///
     /// When the matrices are not square, or one is not positive definite.
     fn cholesky(&self) -> Result<Self> {
-        let place = "cholesky";
-        square(place, self.value().shape())?;
-        finite(place, self)?;
+        let context = "cholesky";
+        square(context, self.value().shape())?;
+        finite(context, self)?;
         let l = Self::try_apply(Cholesky, &[self])?;
-        accepted(place, l, self.value().shape(), MatrixFault::NotPositiveDefinite)
+        accepted(context, l, self.value().shape(), MatrixFault::NotPositiveDefinite)
     }
 
     Det:
@@ -138,12 +138,12 @@ family! {
     ///
     /// When the matrices are not square.
     fn eigh(&self) -> Result<(Self, Self)> {
-        let place = "eigh";
+        let context = "eigh";
         let shape = self.value().shape();
-        let n = square(place, shape)?;
-        finite(place, self)?;
+        let n = square(context, shape)?;
+        finite(context, self)?;
         let packed = Self::try_apply(Eigh, &[self])?;
-        let packed = accepted(place, packed, shape, MatrixFault::NotConverged)?;
+        let packed = accepted(context, packed, shape, MatrixFault::NotConverged)?;
         let mut packed = Packed::of(packed, shape);
         Ok((packed.next(&[n])?, packed.next(&[n, n])?))
     }
@@ -162,13 +162,13 @@ family! {
     ///
     /// When there are fewer than two axes.
     fn svd(&self) -> Result<(Self, Self, Self)> {
-        let place = "svd";
+        let context = "svd";
         let shape = self.value().shape();
-        let [m, n] = rectangle(place, shape)?;
+        let [m, n] = rectangle(context, shape)?;
         let k = m.min(n);
-        finite(place, self)?;
+        finite(context, self)?;
         let packed = Self::try_apply(Svd, &[self])?;
-        let packed = accepted(place, packed, shape, MatrixFault::NotConverged)?;
+        let packed = accepted(context, packed, shape, MatrixFault::NotConverged)?;
         let mut packed = Packed::of(packed, shape);
         Ok((packed.next(&[m, k])?, packed.next(&[k])?, packed.next(&[k, n])?))
     }
@@ -301,60 +301,61 @@ fn first_not_finite<T: Float>(x: &Tensor<T>, batch: &[usize]) -> Option<Vec<usiz
 }
 
 /// An error for matrices that are not finite.
-fn finite<V: Ops>(place: &str, x: &V) -> Result<()> {
+fn finite<V: Ops>(context: &str, x: &V) -> Result<()> {
     match first_not_finite(x.value(), batch(x.value().shape())) {
         None => Ok(()),
         Some(index) => {
             let which = crate::error::at(&index);
-            Err(Error::not_finite(place, format!("the matrix{which} has a NaN or an infinity")))
+            Err(Error::not_finite(context, format!("the matrix{which} has a NaN or an infinity")))
         }
     }
 }
 
 /// An error for results that are not finite: their matrices have this fault.
-fn accepted<V: Ops>(place: &str, result: V, shape: &Shape, fault: MatrixFault) -> Result<V> {
+fn accepted<V: Ops>(context: &str, result: V, shape: &Shape, fault: MatrixFault) -> Result<V> {
     match first_not_finite(result.value(), batch(shape)) {
         None => Ok(result),
-        Some(batch) => Err(Error::Matrix { place: place.to_owned(), fault, batch }),
+        Some(batch) => Err(Error::Matrix { context: context.to_owned(), fault, batch }),
     }
 }
 
 /// The bound below which singular values count as 0, relative to the largest.
-fn tolerance<T: Float>(place: &str, shape: &Shape, rtol: Option<f64>) -> Result<f64> {
-    let [m, n] = rectangle(place, shape)?;
+fn tolerance<T: Float>(context: &str, shape: &Shape, rtol: Option<f64>) -> Result<f64> {
+    let [m, n] = rectangle(context, shape)?;
     match rtol {
         None => Ok(m.max(n) as f64 * T::EPSILON.to_f64()),
         Some(rtol) if rtol >= 0.0 => Ok(rtol),
-        Some(rtol) => {
-            Err(Error::argument(place, format!("rtol must be a number of at least 0, got {rtol}")))
-        }
+        Some(rtol) => Err(Error::argument(
+            context,
+            format!("rtol must be a number of at least 0, got {rtol}"),
+        )),
     }
 }
 
 /// The solution of a system, for matrices or vectors, with batches that
 /// broadcast.
-fn system<V: Ops, O: super::Op<V::Element>>(place: &str, op: O, a: &V, b: &V) -> Result<V> {
-    let n = square(place, a.value().shape())?;
+fn system<V: Ops, O: super::Op<V::Element>>(context: &str, op: O, a: &V, b: &V) -> Result<V> {
+    let n = square(context, a.value().shape())?;
     if b.value().rank() == 1 {
-        return system(place, op, a, &b.unsqueeze(-1)?)?.squeeze(-1);
+        return system(context, op, a, &b.unsqueeze(-1)?)?.squeeze(-1);
     }
-    let [rows, columns] = rectangle(place, b.value().shape())?;
+    let [rows, columns] = rectangle(context, b.value().shape())?;
     if rows != n {
         let [a, b] = [a, b].map(|x| x.value().shape());
         let message = format!("shapes {a} and {b} do not fit: expected […, n, n] and […, n, k]");
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
-    finite(place, a)?;
-    finite(place, b)?;
+    finite(context, a)?;
+    finite(context, b)?;
     let [a_batch, b_batch] = [a, b].map(|x| Shape::from(batch(x.value().shape())));
-    let both = a_batch.broadcast(&b_batch, place)?;
+    let both = a_batch.broadcast(&b_batch, context)?;
     let stretched = |x: &V, own: &Shape, sizes: [usize; 2]| match *own == both {
         true => Ok(x.clone()),
         false => x.broadcast_to(both.iter().copied().chain(sizes).collect::<Vec<_>>()),
     };
     let (a, b) = (stretched(a, &a_batch, [n, n])?, stretched(b, &b_batch, [n, columns])?);
     let x = V::try_apply(op, &[&a, &b])?;
-    accepted(place, x, a.value().shape(), MatrixFault::Singular)
+    accepted(context, x, a.value().shape(), MatrixFault::Singular)
 }
 
 /// Several results of an operation, concatenated along the last axis.

@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug)]
 pub struct MatMul;
 
-/// The shape of the product, or an error that says what does not fit.
+/// The shape of the product, or an error if the shapes do not fit.
 fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
     if let ([a_batch @ .., m, k], [b_batch @ .., rows, n]) = (&a[..], &b[..])
         && k == rows

@@ -70,12 +70,12 @@ impl<const D: usize> PoolOptions<D> {
 
 impl Pool2dOptions {
     /// The windows over images of this shape and the shape of the output, or an
-    /// error that says what does not fit.
-    pub(super) fn windows(&self, place: &str, x: &Shape) -> Result<(Windows, Shape)> {
+    /// error if they do not fit.
+    pub(super) fn windows(&self, context: &str, x: &Shape) -> Result<(Windows, Shape)> {
         let Self { kernel_size, stride, padding, dilation, ceil_mode } = *self;
         let &[images, channels, height, width] = &x[..] else {
             return Err(Error::shape(
-                place,
+                context,
                 format!("expected an input of shape [N, C, height, width], got {x}"),
             ));
         };
@@ -83,16 +83,16 @@ impl Pool2dOptions {
             let message = format!(
                 "the padding {padding:?} must be at most half of the kernel {kernel_size:?}"
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         let sliding = Sliding { kernel_size, stride, padding, dilation, ceil_mode };
-        let windows = Windows::new(place, [height, width], &sliding)?;
+        let windows = Windows::new(context, [height, width], &sliding)?;
         let [rows, columns] = windows.output();
         let output = Shape::from([images, channels, rows, columns]);
         let taps = Shape::from(kernel_size).checked_elements();
         if output.checked_elements().is_none() || taps.is_none_or(|taps| taps >= NOWHERE as usize) {
             let message = format!("a kernel of {kernel_size:?} over {x} is too large");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         Ok((windows, output))
     }
@@ -109,7 +109,7 @@ pub struct MaxPool2d {
 
 /// The position of the maximum of each window.
 #[derive(Debug)]
-pub enum Places {
+pub enum MaxPositions {
     /// The index of one of the four elements of a 2×2 window.
     Quarters(Tensor<u8>),
     /// The tap, in row-major order; `u32::MAX` for a window outside the image.
@@ -204,12 +204,12 @@ fn first_taps(windows: &Windows) -> Vec<u32> {
     all.map(|window| windows.first_tap(window).map_or(NOWHERE, |tap| tap as u32)).collect()
 }
 
-impl Places {
+impl MaxPositions {
     /// The tap of each window's maximum.
     fn taps(&self) -> Vec<u32> {
         match self {
-            Places::Quarters(maxima) => maxima.map(u32::from).to_vec(),
-            Places::Taps(taps) => taps.to_vec(),
+            MaxPositions::Quarters(maxima) => maxima.map(u32::from).to_vec(),
+            MaxPositions::Taps(taps) => taps.to_vec(),
         }
     }
 }
@@ -266,7 +266,7 @@ impl MaxPool2d {
 }
 
 impl<T: Float> Op<T> for MaxPool2d {
-    type Saved = Places;
+    type Saved = MaxPositions;
     const NAME: &'static str = "max_pool2d";
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
@@ -274,7 +274,7 @@ impl<T: Float> Op<T> for MaxPool2d {
     }
 
     #[inline(never)]
-    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Places) {
+    fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, MaxPositions) {
         let (windows, shape) =
             self.options.windows("max_pool2d", inputs[0].shape()).expect("checked by the caller");
         let (image, positions) = (windows.image_length(), windows.positions());
@@ -296,7 +296,7 @@ impl<T: Float> Op<T> for MaxPool2d {
                         }
                     });
                 });
-                return (y, Places::Quarters(maxima));
+                return (y, MaxPositions::Quarters(maxima));
             }
             let starts: Vec<usize> = windows.starts().collect();
             let first_taps = first_taps(&windows);
@@ -318,12 +318,12 @@ impl<T: Float> Op<T> for MaxPool2d {
                     }
                 });
             });
-            (y, Places::Taps(maxima))
+            (y, MaxPositions::Taps(maxima))
         })
     }
 
     #[inline(never)]
-    fn vjp(&self, call: Call<'_, T, Places>) -> Cotangents<T> {
+    fn vjp(&self, call: Call<'_, T, MaxPositions>) -> Cotangents<T> {
         let shape = call.inputs[0].shape();
         let (windows, _) =
             self.options.windows("max_pool2d", shape).expect("checked by the caller");
@@ -339,7 +339,7 @@ impl<T: Float> Op<T> for MaxPool2d {
                             let range = (index * images + i) * positions..;
                             let g = &g[range.clone()][..positions];
                             match call.saved {
-                                Places::Quarters(maxima) => {
+                                MaxPositions::Quarters(maxima) => {
                                     let maxima = maxima.as_slice().expect("made contiguous");
                                     let maxima = &maxima[range][..positions];
                                     simd::dispatch(
@@ -347,7 +347,7 @@ impl<T: Float> Op<T> for MaxPool2d {
                                         || quarters_backward(maxima, g, width, out),
                                     );
                                 }
-                                Places::Taps(maxima) => {
+                                MaxPositions::Taps(maxima) => {
                                     let maxima = maxima.as_slice().expect("made contiguous");
                                     let taps = &maxima[range][..positions];
                                     taps_backward(&windows, taps, &offsets, g, out);
@@ -360,7 +360,7 @@ impl<T: Float> Op<T> for MaxPool2d {
         })
     }
 
-    fn vjp_terms(&self, call: TermCall<'_, T, Places>) -> Result<TermCotangents<T>> {
+    fn vjp_terms(&self, call: TermCall<'_, T, MaxPositions>) -> Result<TermCotangents<T>> {
         let shape = call.inputs[0].shape();
         let (windows, output) = self.options.windows("max_pool2d", shape)?;
         let indices = image_indices(&windows, output, &call.saved.taps());

@@ -39,7 +39,7 @@ pub fn max_pool_with_indices<X: Ops, const D: usize>(
     })
 }
 
-/// As [`max_pool_with_indices`], for `output_size` windows that cover the
+/// Like [`max_pool_with_indices`], for `output_size` windows that cover the
 /// input; see [`AdaptiveMaxPool2d`].
 ///
 /// # Errors
@@ -63,15 +63,15 @@ type Planar<'a, T> = &'a dyn Fn(&Tensor<T>, Plane) -> Result<Tensor<i64>>;
 /// The maxima of a pooling of images and their indices, for a batch or a
 /// sample.
 fn with_indices<X: Ops, const D: usize>(
-    place: &str,
+    context: &str,
     x: &X,
     planar: Planar<'_, X::Element>,
 ) -> Result<(X, Tensor<i64>)> {
     if x.value().rank() == D + 1 {
-        let (values, indices) = with_indices::<X, D>(place, &x.unsqueeze(0)?, planar)?;
+        let (values, indices) = with_indices::<X, D>(context, &x.unsqueeze(0)?, planar)?;
         return Ok((values.squeeze(0)?, indices.squeeze(0)?));
     }
-    check_rank::<D>(place, "an input", x.value().shape())?;
+    check_rank::<D>(context, "an input", x.value().shape())?;
     let indices = indices::<_, D>(x.value(), planar)?;
     let values = x.flatten(2, -1)?.gather(-1, &indices.flatten(2, -1)?)?;
     Ok((values.reshape(indices.shape())?, indices))
@@ -131,22 +131,22 @@ pub fn max_unpool<X: Ops, const D: usize>(
     if x.value().rank() == D + 1 && indices.rank() == D + 1 {
         return max_unpool(&x.unsqueeze(0)?, &indices.unsqueeze(0)?, output_size)?.squeeze(0);
     }
-    let place = format!("max_unpool{D}d");
+    let context = format!("max_unpool{D}d");
     let shape = x.value().shape();
-    check_rank::<D>(&place, "an input", shape)?;
+    check_rank::<D>(&context, "an input", shape)?;
     if indices.shape() != shape {
         let message = format!("expected indices of shape {shape}, got {}", indices.shape());
-        return Err(Error::shape(place, message));
+        return Err(Error::shape(context, message));
     }
     let output: Shape = shape[..2].iter().copied().chain(output_size).collect();
     let size = Shape::from(&output_size[..]).checked_elements();
     let Some(size) = size.filter(|_| output.checked_elements().is_some()) else {
-        return Err(Error::shape(place, format!("the output {output} is too large")));
+        return Err(Error::shape(context, format!("the output {output} is too large")));
     };
-    let outside = |&&place: &&i64| usize::try_from(place).map_or(true, |place| place >= size);
+    let outside = |&&index: &&i64| usize::try_from(index).map_or(true, |index| index >= size);
     if let Some(wrong) = indices.with_slice(|indices| indices.iter().find(outside).copied()) {
         let message = format!("index {wrong} is out of range for the {size} elements of {output}");
-        return Err(Error::data(place, message));
+        return Err(Error::data(context, message));
     }
     let zeros = X::constant(Tensor::zeros([shape[0], shape[1], size]));
     zeros.scatter(-1, &indices.flatten(2, -1)?, &x.flatten(2, -1)?)?.reshape(output)

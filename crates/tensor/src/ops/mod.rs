@@ -1,7 +1,7 @@
 //! Differentiable functions: the trait of operations, the table of all of them,
 //! and the methods that tensors and variables share.
 //!
-//! Each operation is defined in one place: documentation, settings, shape rule,
+//! Each operation is defined in one file: documentation, settings, shape rule,
 //! forward pass, vector–Jacobian product and sample inputs. A row of the table in
 //! `table.rs` registers it and gives it a method of [`Ops`]. [`Tensor`] and the
 //! variables of automatic differentiation both implement this trait. Functions
@@ -257,7 +257,6 @@ mod order;
 pub mod padding;
 mod per_sample;
 pub mod pixels;
-mod place;
 mod products;
 #[cfg(feature = "linalg")]
 pub mod qr;
@@ -271,6 +270,7 @@ pub mod scatter;
 pub mod scatter_reduce;
 pub mod sections;
 pub mod selection;
+mod slicing;
 pub mod softmax;
 #[cfg(feature = "linalg")]
 pub mod solve;
@@ -448,12 +448,12 @@ impl<T: Float, S> Call<'_, T, S> {
 }
 
 /// Checks the number that a normalisation adds to a variance.
-fn check_epsilon(place: &str, epsilon: f64) -> Result<()> {
+fn check_epsilon(context: &str, epsilon: f64) -> Result<()> {
     if epsilon >= 0.0 && epsilon.is_finite() {
         return Ok(());
     }
     let message = format!("epsilon must be a number of at least 0, got {epsilon}");
-    Err(Error::argument(place, message))
+    Err(Error::argument(context, message))
 }
 
 /// A row of the operation table.

@@ -150,9 +150,9 @@ impl<T: Number> Tensor<T> {
     }
 
     /// The index and the length of an axis, or an error if it has no elements.
-    fn nonempty_axis(&self, place: &str, axis: isize) -> Result<(usize, usize)> {
-        extreme_shape(place, self.shape(), &[axis], false)?;
-        self.shape().along(place, axis)
+    fn nonempty_axis(&self, context: &str, axis: isize) -> Result<(usize, usize)> {
+        extreme_shape(context, self.shape(), &[axis], false)?;
+        self.shape().along(context, axis)
     }
 
     /// The indices of the elements at position `position` of a sorted axis.
@@ -212,11 +212,11 @@ impl<T: Number> Tensor<T> {
 
     fn running_indices(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         replaces: impl Fn(T, T) -> bool + Sync,
     ) -> Result<Tensor<i64>> {
-        let (axis, length) = self.shape().along(place, axis)?;
+        let (axis, length) = self.shape().along(context, axis)?;
         Ok(index_rows(self, axis, length, |row, out| {
             let mut best = 0;
             for (i, slot) in out.iter_mut().enumerate() {

@@ -6,7 +6,7 @@ use super::layout::sample;
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::{NOWHERE, add_rows, take_rows};
+use crate::kernels::offsets::{NOWHERE, add_rows, take_rows};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -252,7 +252,7 @@ mod tests {
             message(&[[isize::MAX, 0]; 2], PadMode::Constant(0.0))
                 .contains("negative or too large")
         );
-        assert!(message(&[[1 << 50, 0]; 2], PadMode::Constant(0.0)).contains("no memory"));
+        assert!(message(&[[1 << 50, 0]; 2], PadMode::Constant(0.0)).contains("not enough memory"));
         assert!(message(&[[0, 0]; 3], PadMode::Reflect).contains("at most 2 axes, got 3"));
         let empty = Tensor::<f32>::zeros([0]);
         assert!(empty.pad(&[[1, 0]], PadMode::Replicate).is_err());

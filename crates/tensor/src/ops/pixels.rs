@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 
 /// The axes before the last three, and the last three.
-fn image(place: &str, shape: &Shape) -> Result<(Vec<usize>, [usize; 3])> {
+fn image(context: &str, shape: &Shape) -> Result<(Vec<usize>, [usize; 3])> {
     match shape.split_last_chunk::<3>() {
         Some((before, &image)) => Ok((before.to_vec(), image)),
         None => {
             let message = format!("expected an input of shape […, C, height, width], got {shape}");
-            Err(Error::shape(place, message))
+            Err(Error::shape(context, message))
         }
     }
 }

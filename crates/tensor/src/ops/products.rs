@@ -231,12 +231,16 @@ fn pair<V: Ops>(a: &Term<V>, b: &Term<V>, kept: impl Fn(&Label) -> bool) -> Resu
 }
 
 /// An error for operands of other ranks than these.
-pub(super) fn check_ranks<V: Ops>(place: &str, operands: [&V; 2], ranks: [usize; 2]) -> Result<()> {
+pub(super) fn check_ranks<V: Ops>(
+    context: &str,
+    operands: [&V; 2],
+    ranks: [usize; 2],
+) -> Result<()> {
     match operands.iter().zip(ranks).find(|(operand, rank)| operand.value().rank() != *rank) {
         None => Ok(()),
         Some((other, rank)) => {
             let message = format!("expected {rank} axes, got shape {}", other.value().shape());
-            Err(Error::shape(place, message))
+            Err(Error::shape(context, message))
         }
     }
 }

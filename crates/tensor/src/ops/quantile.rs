@@ -119,7 +119,7 @@ pub(super) fn quantiles<X: Ops>(
         };
         let [low, high] = [of(|(low, _, _)| low), of(|(_, high, _)| high)];
         let weights = of(|(_, _, weight)| weight);
-        let (same, [low, high]) = (low == high, [low, high].map(|place| place.cast()));
+        let (same, [low, high]) = (low == high, [low, high].map(|index| index.cast()));
         let low = sorted.gather(axis, &low)?;
         let value = if same { low } else { between(&low, &sorted.gather(axis, &high)?, &weights)? };
         let value = value.masked_fill(&none, f64::NAN)?;

@@ -45,7 +45,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     #[cfg(feature = "gradients")]
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
 
-    /// As [`Op::add_vjp`].
+    /// Like [`Op::add_vjp`].
     #[cfg(feature = "gradients")]
     fn add_vjp(&self, cotangent: &Tensor<T>, sum: &mut Tensor<T>) -> bool;
 
@@ -72,7 +72,7 @@ pub trait Recorded<T: Float>: Send + Sync {
         self.replay_with(&[], inputs, parents)
     }
 
-    /// As [`replay`](Self::replay), with other values of some settings.
+    /// Like [`replay`](Self::replay), with other values of some settings.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// The operation without the values.
     fn recipe(&self) -> Box<dyn Recipe<T>>;
 
-    /// As [`Op::vjp_per_sample`].
+    /// Like [`Op::vjp_per_sample`].
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ pub trait Recorded<T: Float>: Send + Sync {
         samples: usize,
     ) -> Result<Option<SampleCotangents<T>>>;
 
-    /// As [`Op::sample_norms`].
+    /// Like [`Op::sample_norms`].
     #[cfg(feature = "gradients")]
     fn sample_norms(
         &self,
@@ -110,7 +110,7 @@ pub trait Recorded<T: Float>: Send + Sync {
         samples: usize,
     ) -> Option<Cotangents<T>>;
 
-    /// As [`Op::is_elementwise`].
+    /// Like [`Op::is_elementwise`].
     fn is_elementwise(&self) -> bool;
 }
 

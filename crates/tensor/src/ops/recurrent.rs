@@ -11,7 +11,7 @@ use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Plus, multiply};
-use crate::kernels::recurrent::{Buffers, Extents, Kept, group};
+use crate::kernels::recurrent::{Buffers, Kept, Sizes, group};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -69,8 +69,8 @@ pub struct Trace<T: Float> {
 
 impl<C: Cell> Recurrent<C> {
     /// The sizes of a call on these inputs.
-    fn extents(&self, x: &Shape, state: &Shape) -> Extents<'_> {
-        Extents {
+    fn sizes(&self, x: &Shape, state: &Shape) -> Sizes<'_> {
+        Sizes {
             length: x[0],
             batch: x[1],
             hidden: state[1],
@@ -87,13 +87,13 @@ fn unwritten<T: Float>(rows: usize, width: usize) -> Tensor<T> {
 }
 
 /// A sequence in the order of the groups.
-fn arranged<T: Float>(extents: &Extents<'_>, x: &Tensor<T>, width: usize) -> Tensor<T> {
-    if extents.is_one_group() {
+fn arranged<T: Float>(sizes: &Sizes<'_>, x: &Tensor<T>, width: usize) -> Tensor<T> {
+    if sizes.is_one_group() {
         return x.contiguous();
     }
     x.with_slice(|x| {
-        Tensor::build([extents.rows(), width], |out| {
-            extents.arrange(&x[..extents.rows() * width], out, width, false);
+        Tensor::build([sizes.rows(), width], |out| {
+            sizes.arrange(&x[..sizes.rows() * width], out, width, false);
         })
     })
 }
@@ -144,10 +144,10 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
     #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, Trace<T>) {
         let (x, states, weights) = (inputs[0], &inputs[1..=C::STATES], &inputs[1 + C::STATES..]);
-        let extents = self.extents(x.shape(), states[0].shape());
-        let (rows, features, h) = (extents.rows(), x.shape()[2], extents.hidden);
+        let sizes = self.sizes(x.shape(), states[0].shape());
+        let (rows, features, h) = (sizes.rows(), x.shape()[2], sizes.hidden);
         let gates_width = C::GATES * h;
-        let x = arranged(&extents, x, features);
+        let x = arranged(&sizes, x, features);
         let bias = |index: usize| weights.get(index).map(|bias| bias.to_vec());
         let (mut input_bias, mut recurrent_bias) = (bias(2), bias(3));
         if !C::SPLIT
@@ -161,9 +161,9 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
             let bias = input_bias.as_deref().map_or(Plus::Nothing, Plus::Row);
             x.with_slice(|x| {
                 weights[0].with_slice(|weight| {
-                    let sizes = [rows, features, gates_width];
+                    let mnk = [rows, features, gates_width];
                     let weight = (weight, [1, features]);
-                    multiply(sizes, (x, [features, 1]), weight, gates, bias);
+                    multiply(mnk, (x, [features, 1]), weight, gates, bias);
                 });
             });
         });
@@ -172,10 +172,10 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
         let mut state = joined.to_vec();
         let mut extra = unwritten(rows, C::EXTRA * h);
         let mut previous = unwritten(rows, C::STATES * h);
-        let length = extents.length;
-        let output = Tensor::build([length + C::STATES, extents.batch, h], |out| {
+        let length = sizes.length;
+        let output = Tensor::build([length + C::STATES, sizes.batch, h], |out| {
             let (outputs, last) = out.split_at_mut(rows * h);
-            let one = extents.is_one_group();
+            let one = sizes.is_one_group();
             let mut apart = Buffer::new(if one { 0 } else { rows * h });
             let in_groups = if one { &mut *outputs } else { apart.as_mut_slice() };
             let buffers = Buffers {
@@ -186,11 +186,11 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
             };
             let weight = recurrent.as_slice().expect("made contiguous");
             let bias = recurrent_bias.as_deref();
-            extents.forward(&self.cell, weight, bias, &mut state, buffers);
+            sizes.forward(&self.cell, weight, bias, &mut state, buffers);
             if !one {
-                extents.arrange(apart.as_slice(), outputs, h, true);
+                sizes.arrange(apart.as_slice(), outputs, h, true);
             }
-            for (kind, last) in last.chunks_exact_mut((extents.batch * h).max(1)).enumerate() {
+            for (kind, last) in last.chunks_exact_mut((sizes.batch * h).max(1)).enumerate() {
                 for (last, state) in last.chunks_exact_mut(h).zip(state.chunks_exact(C::STATES * h))
                 {
                     last.copy_from_slice(&state[kind * h..][..h]);
@@ -204,14 +204,13 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
     fn vjp(&self, call: Call<'_, T, Trace<T>>) -> Cotangents<T> {
         let first_weight = 1 + C::STATES;
         let (x, weights) = (&call.inputs[0], &call.inputs[first_weight..]);
-        let extents = self.extents(x.shape(), call.inputs[1].shape());
-        let (rows, batch, features, h) =
-            (extents.rows(), extents.batch, x.shape()[2], extents.hidden);
+        let sizes = self.sizes(x.shape(), call.inputs[1].shape());
+        let (rows, batch, features, h) = (sizes.rows(), sizes.batch, x.shape()[2], sizes.hidden);
         let gates_width = C::GATES * h;
         let g = call.cotangent.contiguous();
-        let outputs = arranged(&extents, &g, h);
+        let outputs = arranged(&sizes, &g, h);
         // The gradients of the last states, concatenated.
-        let last = g.narrow(0, extents.length, C::STATES).and_then(|g| g.permute(&[1, 0, 2]));
+        let last = g.narrow(0, sizes.length, C::STATES).and_then(|g| g.permute(&[1, 0, 2]));
         let mut state = last.expect("the output's shape").to_vec();
         let mut input = unwritten(rows, gates_width);
         let mut recurrent = unwritten(rows, if C::SPLIT { gates_width } else { 0 });
@@ -223,7 +222,7 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
             outputs.with_slice(|outputs| {
                 let kept = Kept { gates: kept[0], extra: kept[1], previous: kept[2] };
                 let products = [input.make_mut(), recurrent.make_mut()];
-                extents.backward(&self.cell, weight, kept, &mut state, outputs, products);
+                sizes.backward(&self.cell, weight, kept, &mut state, outputs, products);
             });
         });
         let input = input.as_slice().expect("contiguous");
@@ -248,10 +247,10 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
             Tensor::build(shape, |out| match index {
                 0 => weights[0].with_slice(|weight| {
                     let weight = (weight, [features, 1]);
-                    let sizes = [rows, gates_width, features];
-                    if extents.is_one_group() {
+                    let mnk = [rows, gates_width, features];
+                    if sizes.is_one_group() {
                         return multiply(
-                            sizes,
+                            mnk,
                             (input, [gates_width, 1]),
                             weight,
                             out,
@@ -260,8 +259,8 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
                     }
                     let mut apart = Buffer::new(out.len());
                     let products = apart.as_mut_slice();
-                    multiply(sizes, (input, [gates_width, 1]), weight, products, Plus::Nothing);
-                    extents.arrange(apart.as_slice(), out, features, true);
+                    multiply(mnk, (input, [gates_width, 1]), weight, products, Plus::Nothing);
+                    sizes.arrange(apart.as_slice(), out, features, true);
                 }),
                 _ if index < first_weight => {
                     let offset = (index - 1) * h;
@@ -272,14 +271,14 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
                     debug_assert_eq!(out.len(), batch * h);
                 }
                 _ if index == first_weight => trace.x.with_slice(|x| {
-                    let sizes = [gates_width, rows, features];
+                    let mnk = [gates_width, rows, features];
                     let x = (x, [features, 1]);
-                    multiply(sizes, (input, [1, gates_width]), x, out, Plus::Nothing);
+                    multiply(mnk, (input, [1, gates_width]), x, out, Plus::Nothing);
                 }),
                 _ => {
-                    let sizes = [gates_width, rows, h];
+                    let mnk = [gates_width, rows, h];
                     let previous = (kept[2], [C::STATES * h, 1]);
-                    multiply(sizes, (recurrent, [1, gates_width]), previous, out, Plus::Nothing);
+                    multiply(mnk, (recurrent, [1, gates_width]), previous, out, Plus::Nothing);
                 }
             })
         })

@@ -169,29 +169,29 @@ pub(super) fn fold_columns<T: Element>(
     });
 }
 
-/// The shape of the result of a reduction; `place` names the function in
+/// The shape of the result of a reduction; `context` names the function in
 /// errors.
 pub(super) fn output_shape(
-    place: &str,
+    context: &str,
     shape: &Shape,
     axes: &[isize],
     keep: bool,
 ) -> Result<Shape> {
-    Ok(shape.reduced(&shape.axes(place, axes)?, keep))
+    Ok(shape.reduced(&shape.axes(context, axes)?, keep))
 }
 
 /// Like [`output_shape`], for a reduction that is not defined for no elements,
 /// such as a maximum.
 pub(super) fn extreme_shape(
-    place: &str,
+    context: &str,
     shape: &Shape,
     axes: &[isize],
     keep: bool,
 ) -> Result<Shape> {
-    let axes = shape.axes(place, axes)?;
+    let axes = shape.axes(context, axes)?;
     match axes.iter().find(|&&axis| shape[axis] == 0) {
         None => Ok(shape.reduced(&axes, keep)),
-        Some(axis) => Err(Error::shape(place, format!("axis {axis} of {shape} has no elements"))),
+        Some(axis) => Err(Error::shape(context, format!("axis {axis} of {shape} has no elements"))),
     }
 }
 
@@ -340,12 +340,12 @@ impl<T: Number> Tensor<T> {
 
     fn extreme_index(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         beats: impl Fn(T, T) -> bool + Sync,
     ) -> Result<Tensor<i64>> {
-        extreme_shape(place, self.shape(), &[axis], false)?;
-        let (axis, _) = self.shape().along(place, axis)?;
+        extreme_shape(context, self.shape(), &[axis], false)?;
+        let (axis, _) = self.shape().along(context, axis)?;
         let indices = index_rows(self, axis, 1, |row, out| {
             let mut best = 0;
             for (i, &x) in row.iter().enumerate() {

@@ -7,7 +7,7 @@ use super::selection::listed;
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
-use crate::kernels::places::{Places, add_rows};
+use crate::kernels::offsets::{Offsets, add_rows};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -40,20 +40,20 @@ pub struct IndexAdd {
 
 /// The index of the axis, if the index fits the tensor and the source.
 pub(super) fn checked_axis(
-    place: &str,
+    context: &str,
     shape: &Shape,
     axis: isize,
     index: &Tensor<i64>,
     source: &Shape,
 ) -> Result<usize> {
-    let along = shape.check_gather(place, axis, index)?;
+    let along = shape.check_gather(context, axis, index)?;
     let index = index.shape();
     let [reach, sides] = [index, source].map(Shape::at_least_vector);
     if sides.len() == reach.len() && reach.iter().zip(&sides[..]).all(|(i, s)| i <= s) {
         return Ok(along);
     }
     Err(Error::shape(
-        place,
+        context,
         format!("an index of shape {index} does not fit a source of shape {source}"),
     ))
 }
@@ -74,9 +74,9 @@ pub(super) fn scattered<T: Element>(
     let mut strides = x.shape().contiguous_strides();
     // A scalar has no stride along its axis of length 1.
     let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
-    let targets = Places::new(index.shape(), &strides, 0);
+    let targets = Offsets::new(index.shape(), &strides, 0);
     let (values, start) = source.storage();
-    let sources = Places::new(index.shape(), &source.strides(), start);
+    let sources = Offsets::new(index.shape(), &source.strides(), start);
     let mut result = x.clone();
     index.with_slice(|index| {
         let out = result.make_mut();
@@ -94,7 +94,7 @@ pub(super) fn targets(shape: &Shape, axis: usize, index: &Tensor<i64>) -> Vec<us
     let mut strides = shape.contiguous_strides();
     // A scalar has no stride along its axis of length 1.
     let along = strides.get_mut(axis).map_or(0, std::mem::take) as usize;
-    let targets = Places::new(index.shape(), &strides, 0).zip(index.to_vec());
+    let targets = Offsets::new(index.shape(), &strides, 0).zip(index.to_vec());
     targets.map(|(target, index)| target + index as usize * along).collect()
 }
 
@@ -114,7 +114,7 @@ pub(super) fn into_source<T: Float>(source: &Shape, taken: &Tensor<T>) -> Tensor
     if source == taken.shape() {
         return taken.clone();
     }
-    crate::kernels::places::add_through(source, taken, |zeros| {
+    crate::kernels::offsets::add_through(source, taken, |zeros| {
         zeros.with_layout(taken.shape().clone(), zeros.strides(), 0)
     })
 }
@@ -153,7 +153,7 @@ impl<T: Element> Tensor<T> {
 }
 
 impl<T: Number> Tensor<T> {
-    /// As [`scatter`](Self::scatter), but adds to the elements.
+    /// Like [`scatter`](Self::scatter), but adds to the elements.
     ///
     /// # Errors
     ///

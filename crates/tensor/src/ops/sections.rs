@@ -48,15 +48,15 @@ impl From<&[isize]> for Sections {
 
 impl Sections {
     /// The start and the length of each piece of an axis of this length.
-    fn pieces(&self, place: &str, length: usize) -> Result<Vec<(usize, usize)>> {
+    fn pieces(&self, context: &str, length: usize) -> Result<Vec<(usize, usize)>> {
         let mut pieces = Vec::new();
         match self {
             Self::Count(0) => {
-                return Err(Error::argument(place, "the number of pieces must be at least 1"));
+                return Err(Error::argument(context, "the number of pieces must be at least 1"));
             }
             Self::Count(count) => {
                 pieces.try_reserve_exact(*count).map_err(|_| {
-                    Error::argument(place, format!("{count} pieces are too many for the memory"))
+                    Error::argument(context, format!("{count} pieces are too many for the memory"))
                 })?;
                 let (each, longer) = (length / count, length % count);
                 let start = |piece: usize| piece * each + piece.min(longer);
@@ -78,12 +78,12 @@ impl Sections {
     }
 
     /// An error when an axis does not divide into pieces of equal length.
-    pub(super) fn check_even(&self, place: &str, shape: &Shape, axis: usize) -> Result<()> {
+    pub(super) fn check_even(&self, context: &str, shape: &Shape, axis: usize) -> Result<()> {
         match self {
             &Self::Count(count @ 1..) if !shape[axis].is_multiple_of(count) => {
                 let message =
                     format!("axis {axis} of {shape} does not divide into {count} equal pieces");
-                Err(Error::shape(place, message))
+                Err(Error::shape(context, message))
             }
             _ => Ok(()),
         }
@@ -157,12 +157,12 @@ pub(super) use sections_functions;
 
 /// The start and the length of each piece of an axis.
 pub(super) fn pieces(
-    place: &str,
+    context: &str,
     shape: &Shape,
     axis: isize,
     sections: &Sections,
 ) -> Result<Vec<(usize, usize)>> {
-    sections.pieces(place, shape[shape.axis(place, axis)?])
+    sections.pieces(context, shape[shape.axis(context, axis)?])
 }
 
 impl<T: Element> Tensor<T> {

@@ -6,7 +6,7 @@ use super::scatter::scattered;
 use super::{Attribute, Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::Result;
-use crate::kernels::places::add_rows;
+use crate::kernels::offsets::add_rows;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 

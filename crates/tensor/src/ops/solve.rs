@@ -28,14 +28,14 @@ impl SolveTriangular {
     }
 }
 
-fn output_shape(place: &str, inputs: &[&Shape]) -> Result<Shape> {
+fn output_shape(context: &str, inputs: &[&Shape]) -> Result<Shape> {
     let [a, b] = [inputs[0], inputs[1]];
-    let n = square(place, a)?;
+    let n = square(context, a)?;
     if b.len() == a.len() && batch(a) == batch(b) && b[b.len() - 2] == n {
         return Ok(b.clone());
     }
     let message = format!("shapes {a} and {b} do not fit: expected […, n, n] and […, n, k]");
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 fn count<T: Float>(a: &Tensor<T>) -> usize {

@@ -46,14 +46,14 @@ impl StftOptions {
         }
     }
 
-    fn check(&self, place: &str) -> Result<()> {
+    fn check(&self, context: &str) -> Result<()> {
         let Self { n_fft, hop_length, win_length, .. } = *self;
         if hop_length == 0 || win_length == 0 || win_length > n_fft {
             let message = format!(
                 "expected a hop_length of at least 1 and a win_length from 1 to n_fft = {n_fft}, \
                  got {hop_length} and {win_length}"
             );
-            return Err(Error::argument(place, message));
+            return Err(Error::argument(context, message));
         }
         Ok(())
     }
@@ -63,13 +63,13 @@ impl StftOptions {
     }
 
     /// The factors for all `n_fft` samples.
-    fn window<V: Ops>(&self, place: &str, window: Option<&V>) -> Result<V> {
+    fn window<V: Ops>(&self, context: &str, window: Option<&V>) -> Result<V> {
         let ones = || V::constant(Tensor::ones([self.win_length]));
         let window = window.cloned().unwrap_or_else(ones);
         if *window.value().shape() != [self.win_length] {
             let (shape, expected) = (window.value().shape(), self.win_length);
             let message = format!("expected a window of {expected} factors, got shape {shape}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
         let (rest, before) = (self.n_fft - self.win_length, (self.n_fft - self.win_length) / 2);
         match rest {
@@ -115,22 +115,22 @@ pub(super) fn istft<V: Ops>(
     options: &StftOptions,
     length: Option<usize>,
 ) -> Result<V> {
-    let place = "istft";
-    options.check(place)?;
-    let window = options.window(place, window)?;
+    let context = "istft";
+    options.check(context)?;
+    let window = options.window(context, window)?;
     let (n_fft, hop) = (options.n_fft, options.hop_length);
     let shape = spectra.value().shape().clone();
-    complex_length(place, &shape)?;
+    complex_length(context, &shape)?;
     let bins = if options.onesided { n_fft / 2 + 1 } else { n_fft };
     let (batch, frames) = match &shape[..] {
         [batch @ .., rows, frames, _] if *rows == bins && *frames > 0 => (batch, *frames),
         _ => {
             let message = format!("expected spectra […, {bins}, frames, 2], got shape {shape}");
-            return Err(Error::shape(place, message));
+            return Err(Error::shape(context, message));
         }
     };
     let total = (frames - 1).checked_mul(hop).and_then(|sum| sum.checked_add(n_fft));
-    let total = total.ok_or_else(|| Error::argument(place, "the signal is too long to count"))?;
+    let total = total.ok_or_else(|| Error::argument(context, "the signal is too long to count"))?;
 
     let spectra = spectra.transpose(-3, -2)?;
     // Half of the spectrum determines a real signal.
@@ -158,14 +158,14 @@ pub(super) fn istft<V: Ops>(
             "sample {sample} is in no window: the squares of the windows sum to {}",
             values[sample]
         );
-        return Err(Error::argument(place, message));
+        return Err(Error::argument(context, message));
     }
     let signal = signal.div(&envelope)?;
     // After the last window the samples are 0.
     let silence = length.map_or(0, |length| length - (end - start)) as isize;
     let signal = match silence {
         0 => signal,
-        _ => signal.pad(&[[0, silence]], PadMode::Constant(0.0)).map_err(|e| e.within(place))?,
+        _ => signal.pad(&[[0, silence]], PadMode::Constant(0.0)).map_err(|e| e.within(context))?,
     };
     let samples = signal.value().shape()[1];
     signal.reshape(batch.iter().copied().chain([samples]).collect::<Vec<_>>())

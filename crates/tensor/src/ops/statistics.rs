@@ -260,19 +260,19 @@ pub(super) fn pair_sums<X: Ops>(y: &X, axis: isize) -> Result<X> {
 
 /// The areas of the trapezoids between neighbours of `y` at `x`, and the axis
 /// counted from the back.
-pub(super) fn areas<X: Ops>(place: &str, y: &X, x: &X, axis: isize) -> Result<(X, isize)> {
-    let (shape, places) = (y.value().shape(), x.value().shape());
-    let along = shape.axis(place, axis)?;
+pub(super) fn areas<X: Ops>(context: &str, y: &X, x: &X, axis: isize) -> Result<(X, isize)> {
+    let (shape, positions) = (y.value().shape(), x.value().shape());
+    let along = shape.axis(context, axis)?;
     let behind = shape.len() - 1 - along;
-    let column = match **places {
+    let column = match **positions {
         [length] => x.reshape([&[length][..], &vec![1; behind]].concat())?,
         _ => x.clone(),
     };
     let aligned = column.value().shape();
     let length = aligned.len().checked_sub(behind + 1).map(|axis| aligned[axis]);
     if length != Some(shape[along]) {
-        let message = format!("x of shape {places} does not fit axis {axis} of shape {shape}");
-        return Err(Error::shape(place, message));
+        let message = format!("x of shape {positions} does not fit axis {axis} of shape {shape}");
+        return Err(Error::shape(context, message));
     }
     let axis = -1 - behind as isize;
     Ok((column.diff(axis)?.mul(&pair_sums(y, axis)?)?.mul_scalar(0.5), axis))

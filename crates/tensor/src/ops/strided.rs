@@ -5,7 +5,7 @@ use super::layout::sample;
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float};
 use crate::error::{Error, Result};
-use crate::kernels::places::{Places, add_through};
+use crate::kernels::offsets::{Offsets, add_through};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -83,7 +83,7 @@ impl DiagEmbed {
         shape.check_memory::<T>("diag_embed")?;
         let mut matrices = Tensor::full(shape, T::default());
         let diagonal = Diagonal { offset: self.offset, rows: -2, columns: -1 };
-        let offsets = Places::of(&diagonal.of(&matrices)?);
+        let offsets = Offsets::of(&diagonal.of(&matrices)?);
         x.with_slice(|values| {
             let matrices = matrices.make_mut();
             for (offset, &value) in offsets.zip(values) {

@@ -26,7 +26,6 @@ use super::max_pool2d::{Pool2dOptions, PoolOptions};
 use super::norm::Norm;
 use super::order::order_functions;
 use super::padding::{Pad, PadMode};
-use super::place::{self, place_functions};
 use super::products;
 use super::quantile::{self, Interpolation, quantile_functions};
 use super::recurrent::{Gru, Lstm, Recurrent, RecurrentOptions, Rnn};
@@ -36,6 +35,7 @@ use super::scatter::{IndexAdd, Scatter, ScatterAdd};
 use super::scatter_reduce::{ScatterReduce, ScatterReduction};
 use super::sections::{self, Sections, sections_functions};
 use super::selection::{Gather, IndexSelect, Where};
+use super::slicing::{self, slicing_functions};
 use super::softmax::{LogSoftmax, Softmax};
 use super::stacking::{self, stacking_functions};
 use super::statistics::{self, statistics_functions};
@@ -91,7 +91,7 @@ operations! {
     fn sigmoid(&self) -> Self { Self::apply(activation::Sigmoid, &[self]) }
 
     activation::LogSigmoid:
-    /// The logarithm of the logistic function, accurate at both ends.
+    /// The logarithm of the logistic function, accurate for inputs of any size.
     fn log_sigmoid(&self) -> Self { Self::apply(activation::LogSigmoid, &[self]) }
 
     activation::SoftplusScaled:
@@ -1371,7 +1371,7 @@ operations! {
         self.slice(axis, start as isize, Some((start + length) as isize), 1)
     }
 
-    place_functions! {}
+    slicing_functions! {}
 
     get_functions! {}
 
@@ -1434,7 +1434,7 @@ operations! {
 
 impl Shape {
     /// The number of elements that a reduction over `axes` combines.
-    fn count(&self, place: &str, axes: &[isize]) -> Result<usize> {
-        Ok(self.axes(place, axes)?.iter().map(|&axis| self[axis]).product())
+    fn count(&self, context: &str, axes: &[isize]) -> Result<usize> {
+        Ok(self.axes(context, axes)?.iter().map(|&axis| self[axis]).product())
     }
 }

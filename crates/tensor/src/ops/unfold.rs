@@ -38,10 +38,10 @@ impl UnfoldOptions {
         Self { kernel_size, stride: [1, 1], padding: [0, 0], dilation: [1, 1] }
     }
 
-    fn windows(&self, place: &str, image: [usize; 2]) -> Result<Windows> {
+    fn windows(&self, context: &str, image: [usize; 2]) -> Result<Windows> {
         let Self { kernel_size, stride, padding, dilation } = *self;
         let sliding = Sliding { kernel_size, stride, padding, dilation, ceil_mode: false };
-        Windows::new(place, image, &sliding)
+        Windows::new(context, image, &sliding)
     }
 
     fn attributes(&self) -> Attributes {

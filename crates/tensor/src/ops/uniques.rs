@@ -31,7 +31,7 @@ impl<T: Number> Tensor<T> {
         self.different_slices("unique_axis", axis, true)
     }
 
-    /// As [`unique_axis`](Self::unique_axis), but merges only equal neighbours
+    /// Like [`unique_axis`](Self::unique_axis), but merges only equal neighbours
     /// and keeps the order.
     ///
     /// # Errors
@@ -43,11 +43,11 @@ impl<T: Number> Tensor<T> {
 
     fn different_slices(
         &self,
-        place: &str,
+        context: &str,
         axis: isize,
         sort: bool,
     ) -> Result<(Self, Tensor<i64>, Tensor<i64>)> {
-        let along = self.shape().axis(place, axis)?;
+        let along = self.shape().axis(context, axis)?;
         let count = self.shape()[along];
         let slices = self.movedim(along as isize, 0)?.contiguous();
         let length = slices.len() / count.max(1);

@@ -10,13 +10,13 @@ use crate::values::Step;
 use crate::weights::{Format, Weight, Weights};
 
 impl Weights {
-    /// The weights of a Keras model with the names and layouts of this library.
-    /// The name of a layer stands before that of its parameter, such as
+    /// Converts the weights of a Keras model to the names and layouts of this
+    /// library. The name of a layer is a prefix of its parameters:
     /// `dense.weight`.
     ///
     /// - `Dense`: the kernel is transposed.
-    /// - Convolutions, transposed ones too: the axes of the kernel go from
-    ///   `[…, inputs, outputs]` to `[outputs, inputs, …]`.
+    /// - Convolutions, including transposed ones: the axes of the kernel change
+    ///   from `[…, inputs, outputs]` to `[outputs, inputs, …]`.
     /// - `DepthwiseConv1D`, `DepthwiseConv2D`: the kernel becomes `[channels ·
     ///   multiplier, 1, …]`. `SeparableConv1D` and `SeparableConv2D` become the
     ///   layers `NAME.depthwise` and `NAME.pointwise`.
@@ -24,19 +24,19 @@ impl Weights {
     /// - `LayerNormalization`, `GroupNormalization`, `RMSNormalization`:
     ///   `weight`, `bias`. `Embedding`, `PReLU`: `weight`.
     /// - `LSTM`, `GRU`, `SimpleRNN`, also in `Bidirectional`: `weight_ih_l0`,
-    ///   `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`. The gates of a GRU go from
-    ///   z, r, h to r, z, n; where Keras has one bias, the second is zero.
+    ///   `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`. The gates of a GRU change
+    ///   from z, r, h to r, z, n. Where Keras has one bias, the second is zero.
     ///
     /// A layer of another kind keeps its paths and layouts. The state of the
-    /// optimizer and of random generators is left out. A linear layer behind a
+    /// optimizer and of random generators is left out. A linear layer after a
     /// flattening layer needs [`from_channels_last`](Self::from_channels_last),
-    /// and a batch normalisation Keras's `epsilon`, 0.001 unless it was set.
+    /// and a batch normalisation needs Keras's `epsilon`, 0.001 by default.
     ///
     /// # Errors
     ///
-    /// When the file is none of Keras's, when a layer does not have the
-    /// variables of its kind, and for a GRU with `reset_after=False`, whose
-    /// formula is another.
+    /// When the file is not a Keras file, when a layer does not have the
+    /// variables of its kind, or for a GRU with `reset_after=False`, which uses
+    /// another formula.
     pub fn from_keras_layout(&self) -> Result<Self> {
         if self.format() != Format::Keras {
             let message =
@@ -61,7 +61,7 @@ impl Weights {
     /// The variables of layers, in the order of the file.
     fn variables<'a>(&'a self, classes: &HashMap<String, Class>) -> Vec<Variable<'a>> {
         let mut variables = Vec::new();
-        // Which layers have how many numbered variables.
+        // The number of numbered variables of each layer.
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for weight in self.iter() {
             if let Some((owner, _)) = weight.name().split_once("/vars/") {
@@ -107,14 +107,15 @@ impl Weights {
             match part {
                 "layers" | "_layer_checkpoint_dependencies" | "forward_layer" => {}
                 "backward_layer" => variable.backward = true,
-                // The layer around it may be bidirectional.
+                // The enclosing layer may be bidirectional.
                 "cell" => {
                     if let Some(class) = kind_of(given).strip_suffix("_cell") {
                         variable.class = class.to_owned();
                     }
                 }
                 _ => {
-                    // The name that the user gave, or that of the class with a number.
+                    // The name that the user gave, or the name of the class
+                    // with a number.
                     variable.layer.push(given.to_owned());
                     variable.class = kind_of(part).to_owned();
                 }
@@ -141,7 +142,7 @@ fn named<'a>(weight: &'a Weight, classes: &HashMap<String, Class>) -> Variable<'
     variable.layer.push(layer.to_owned());
     let mut inner = layer;
     if classes.get(layer).is_some_and(|class| class.is_model) {
-        // The last part that is a layer is the one inside the inner model.
+        // The last part that is a layer is the one in the inner model.
         let known = parts.iter().rev().find(|part| classes.contains_key(**part));
         inner = known.copied().unwrap_or(layer);
         variable.layer.push(inner.to_owned());
@@ -156,18 +157,18 @@ fn named<'a>(weight: &'a Weight, classes: &HashMap<String, Class>) -> Variable<'
     variable
 }
 
-/// What the configuration says of a layer.
+/// The configuration of a layer.
 struct Class {
-    /// Such as `conv2d`.
+    /// The class, such as `conv2d`.
     name: String,
-    /// Whether it is made of layers.
+    /// Whether the layer contains layers.
     is_model: bool,
     /// `scale` and `center` of a normalisation.
     scale: bool,
     center: bool,
 }
 
-/// The classes of all layers by name. The depth of JSON is limited.
+/// The class of each layer by name. The depth of the JSON is limited.
 fn collect_classes(config: &Value, classes: &mut HashMap<String, Class>) {
     match config {
         Value::Array(values) => values.iter().for_each(|value| collect_classes(value, classes)),
@@ -192,8 +193,8 @@ fn collect_classes(config: &Value, classes: &mut HashMap<String, Class>) {
     }
 }
 
-/// `BatchNormalization` as `batch_normalization`, `Conv2DTranspose` as
-/// `conv2d_transpose`, as Keras does it.
+/// Converts the name of a class as Keras does: `BatchNormalization` to
+/// `batch_normalization`, `Conv2DTranspose` to `conv2d_transpose`.
 fn snake_case(class: &str) -> String {
     let letters: Vec<char> = class.chars().collect();
     let mut out = String::new();
@@ -212,7 +213,7 @@ fn snake_case(class: &str) -> String {
     out
 }
 
-/// The class in a name that Keras has made: `conv2d_1` is a `conv2d`.
+/// The class in a name that Keras generated: `conv2d_1` is a `conv2d`.
 fn kind_of(name: &str) -> &str {
     match name.rsplit_once('_') {
         Some((class, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => class,
@@ -233,7 +234,8 @@ fn names_of(class: &str, count: usize, config: Option<&Class>) -> Vec<&'static s
                 (Some(class), _) => (class.scale, class.center),
                 (None, 2) => (true, true),
                 (None, 0) => (false, false),
-                // Without the configuration, the one that is missing could be either.
+                // Without the configuration it is not known which one is
+                // missing.
                 (None, _) => return Vec::new(),
             };
             let all = [
@@ -263,11 +265,11 @@ struct Variable<'a> {
     weight: &'a Weight,
     /// The names of the layer and of the models around it.
     layer: Vec<String>,
-    /// The class of the layer, in small letters.
+    /// The class of the layer, in lower case.
     class: String,
-    /// Whether it belongs to the backward half of a bidirectional layer.
+    /// Whether it belongs to the backward part of a bidirectional layer.
     backward: bool,
-    /// Its name in the layer, such as `kernel`; empty if it is not known.
+    /// The name in the layer, such as `kernel`; empty if it is not known.
     name: String,
 }
 
@@ -277,7 +279,7 @@ impl<'a> Variable<'a> {
         Self { weight, layer, class, backward: false, name }
     }
 
-    /// The tensor of this library, or more than one; or what is wrong.
+    /// The tensor or tensors of this library, or an error message.
     fn convert(&self) -> Result<Vec<Weight>, String> {
         let weight = self.weight;
         let rank = weight.shape().len();
@@ -285,7 +287,7 @@ impl<'a> Variable<'a> {
         let one = |name: &str, weight: Weight| Ok(vec![weight.named(format!("{layer}.{name}"))]);
         let expect = |wanted: std::ops::RangeInclusive<usize>| match wanted.contains(&rank) {
             true => Ok(()),
-            false => Err(format!("shape {} is none of a {}", weight.shape(), self.class)),
+            false => Err(format!("shape {} is not valid for a {}", weight.shape(), self.class)),
         };
         if matches!(self.class.as_str(), "lstm" | "gru" | "simple_rnn") {
             return self.recurrent(&layer);
@@ -333,10 +335,10 @@ impl<'a> Variable<'a> {
         let (weight, gates) = (self.weight, gates(&self.class));
         let suffix = if self.backward { "_l0_reverse" } else { "_l0" };
         let named = |weight: Weight, name: &str| weight.named(format!("{layer}.{name}{suffix}"));
-        let unsound = || format!("shape {} is none of a {}", weight.shape(), self.class);
+        let invalid = || format!("shape {} is not valid for a {}", weight.shape(), self.class);
         let columns = weight.shape().last().copied().unwrap_or(0);
         if columns % gates != 0 {
-            return Err(unsound());
+            return Err(invalid());
         }
         let reordered = |weight: Weight| match self.class == "gru" {
             true => weight.changed(Step::Select(0, exchange_gates(columns / 3))),
@@ -348,10 +350,11 @@ impl<'a> Variable<'a> {
                 Ok(vec![named(reordered(weight.changed(Step::Permute(vec![1, 0]))), name)])
             }
             ("bias", 1) if self.class == "gru" => {
-                Err("a GRU with reset_after=False computes by another formula than this library's"
+                Err("a GRU with reset_after=False uses another formula than this library"
                     .to_owned())
             }
-            // Keras has one bias where there are two here; the second is zero.
+            // Keras has one bias where this library has two; the second is
+            // zero.
             ("bias", 1) => {
                 let zeros: AnyTensor = Tensor::<f32>::zeros([columns]).into();
                 let zeros = Weight::new("", [columns].into(), "f32", zeros);
@@ -364,7 +367,7 @@ impl<'a> Variable<'a> {
                 };
                 Ok(vec![named(row(0), "bias_ih"), named(row(1), "bias_hh")])
             }
-            _ => Err(unsound()),
+            _ => Err(invalid()),
         }
     }
 }
@@ -377,19 +380,20 @@ fn gates(class: &str) -> usize {
     }
 }
 
-/// The rows of z, r, h in the order r, z, h.
+/// Reorders the rows of z, r, h to r, z, h.
 fn exchange_gates(units: usize) -> Vec<usize> {
     (units..2 * units).chain(0..units).chain(2 * units..3 * units).collect()
 }
 
-/// A kernel `[…, inputs, outputs]` as `[outputs, inputs, …]`.
+/// Converts a kernel `[…, inputs, outputs]` to `[outputs, inputs, …]`.
 fn outputs_first(weight: &Weight) -> Weight {
     let rank = weight.shape().len() as isize;
     let axes = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();
     weight.changed(Step::Permute(axes))
 }
 
-/// A kernel `[…, channels, multiplier]` as `[channels · multiplier, 1, …]`.
+/// Converts a kernel `[…, channels, multiplier]` to
+/// `[channels · multiplier, 1, …]`.
 fn depthwise_kernel(weight: &Weight) -> Weight {
     let rank = weight.shape().len() as isize;
     let axes = [rank - 2, rank - 1].into_iter().chain(0..rank - 2).collect();

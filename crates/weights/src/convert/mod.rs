@@ -1,4 +1,4 @@
-//! Names and layouts of other frameworks.
+//! Conversion of the names and layouts of other frameworks.
 
 mod keras;
 
@@ -14,12 +14,12 @@ use crate::weights::{Weight, Weights};
 const CONV1D: [&str; 4] = ["c_attn", "q_attn", "c_fc", "c_proj"];
 
 impl Weights {
-    /// The tensors for which `which` holds with their two axes exchanged.
-    /// Nothing is read.
+    /// Transposes the tensors for which `which` returns true. No values are
+    /// read.
     ///
     /// # Errors
     ///
-    /// When one of them does not have two axes.
+    /// When one of these tensors does not have two axes.
     pub fn transposed(&self, which: &dyn Fn(&str) -> bool) -> Result<Self> {
         let transposed = |weight: &Weight| match weight.shape.len() {
             _ if !which(&weight.name) => Ok(weight.clone()),
@@ -32,12 +32,12 @@ impl Weights {
         self.with(self.iter().map(transposed).collect::<Result<_>>()?)
     }
 
-    /// GPT-2's weights in the layout of [`Linear`](dendra_nn::Linear): those of
-    /// `c_attn`, `q_attn`, `c_fc` and `c_proj` are transposed.
+    /// Converts GPT-2's weights to the layout of [`Linear`](dendra_nn::Linear):
+    /// those of `c_attn`, `q_attn`, `c_fc` and `c_proj` are transposed.
     ///
     /// # Errors
     ///
-    /// Those of [`transposed`](Self::transposed).
+    /// The errors of [`transposed`](Self::transposed).
     pub fn from_gpt2_layout(&self) -> Result<Self> {
         let is_conv1d = |name: &str| {
             let layer = name.strip_suffix(".weight").and_then(|name| name.rsplit('.').next());
@@ -46,8 +46,8 @@ impl Weights {
         self.transposed(&is_conv1d)
     }
 
-    /// The names of old checkpoints of Hugging Face in today's spelling:
-    /// `gamma` and `beta` of a normalisation become `weight` and `bias`.
+    /// Converts the names in old checkpoints of Hugging Face to the present
+    /// ones: `gamma` and `beta` of a normalisation become `weight` and `bias`.
     ///
     /// # Errors
     ///
@@ -62,51 +62,50 @@ impl Weights {
         })
     }
 
-    /// Without the tensors that are an earlier one under a second name, as a
-    /// PyTorch file has them for weights that two layers share. A model of this
-    /// library has such a weight once.
+    /// Removes tensors that are the same as an earlier one under a second name.
+    /// PyTorch files contain these for weights that two layers share; a model
+    /// of this library has such a weight only once.
     ///
     /// # Errors
     ///
-    /// When two tensors have the same name, which those of a file never do.
+    /// When two tensors have the same name, which does not occur in files.
     pub fn without_ties(&self) -> Result<Self> {
         let mut seen = HashSet::new();
         let mut weights = Vec::new();
         for weight in self.iter() {
-            let place = weight.shared.as_ref().map(|at| (at, &weight.shape));
-            if place.is_none_or(|place| seen.insert(place)) {
+            let position = weight.shared.as_ref().map(|at| (at, &weight.shape));
+            if position.is_none_or(|position| seen.insert(position)) {
                 weights.push(weight.clone());
             }
         }
         self.with(weights)
     }
 
-    /// With the tensor `of` under another name too, for a model that has a
-    /// weight of its own where the file has one for two layers: GPT-2's files
-    /// have no `lm_head.weight`, since it is `transformer.wte.weight`.
+    /// Adds the tensor `of` under another name, for a model with two weights
+    /// where the file has one for two layers: GPT-2's files have no
+    /// `lm_head.weight`, since it is `transformer.wte.weight`.
     ///
     /// # Errors
     ///
-    /// When there is no tensor `of`, or there is one of the new name.
+    /// When there is no tensor `of`, or the new name exists.
     pub fn with_tied(&self, name: &str, of: &str) -> Result<Self> {
         let shared = self.get(of).ok_or_else(|| {
-            Error::file(self.path(), format!("has no tensor {of:?} for {name:?} to share"))
+            Error::file(self.path(), format!("the tensor {of:?} for {name:?} is missing"))
         })?;
         let mut weights: Vec<Weight> = self.iter().cloned().collect();
         weights.push(shared.named(name));
         self.with(weights)
     }
 
-    /// The weight `name` of a linear layer behind a flattening layer, for
-    /// inputs whose channels come first: Keras flattens images of shape
-    /// `[height, width, channels]`, this library those of
-    /// `[channels, height, width]`. `sizes` is the shape of one image as Keras
-    /// has it.
+    /// Reorders the weight `name` of a linear layer after a flattening layer
+    /// for inputs whose channels come first. Keras flattens images of shape
+    /// `[height, width, channels]`, this library those of shape
+    /// `[channels, height, width]`. `sizes` is the shape of one image in Keras.
     ///
     /// # Errors
     ///
-    /// When there is no such tensor, or it does not have two axes of which the
-    /// second is as long as one image has elements.
+    /// When there is no such tensor, or it does not have two axes, the second
+    /// of which has the length of the elements of one image.
     pub fn from_channels_last(&self, name: &str, sizes: &[usize]) -> Result<Self> {
         let refuse = |message| Error::shape("Weights::from_channels_last", message);
         let found = self.get(name);

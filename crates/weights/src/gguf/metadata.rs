@@ -1,4 +1,4 @@
-//! The metadata: values of a type that stands before each.
+//! The metadata: values that follow the number of their type.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::text;
 use crate::source::Reader;
 
-/// How deep arrays of arrays may be.
+/// The largest depth of nested arrays.
 const DEEPEST: usize = 8;
 
 pub(super) fn read(reader: &mut Reader, entries: u64) -> Result<BTreeMap<String, Value>> {
@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader, entries: u64) -> Result<BTreeMap<String,
         let kind = reader.u32()?;
         let value = value(reader, kind, DEEPEST)?;
         if metadata.insert(key.clone(), value).is_some() {
-            return Err(reader.wrong(format!("GGUF: {key:?} is in the metadata twice")));
+            return Err(reader.wrong(format!("GGUF: the metadata key {key:?} occurs twice")));
         }
     }
     Ok(metadata)
@@ -52,6 +52,8 @@ fn value(reader: &mut Reader, kind: u32, deepest: usize) -> Result<Value> {
         10 => reader.u64()?.into(),
         11 => i64::from_le_bytes(reader.array()?).into(),
         12 => f64::from_le_bytes(reader.array()?).into(),
-        other => return Err(reader.wrong(format!("GGUF: values of type {other} are unknown"))),
+        other => {
+            return Err(reader.wrong(format!("GGUF: metadata values of type {other} are unknown")));
+        }
     })
 }

@@ -34,7 +34,7 @@ pub(crate) fn read(source: &Source) -> Result<Contents> {
     let alignment = match metadata.get("general.alignment").map(|value| value.as_u64()) {
         None => 32,
         Some(Some(alignment)) if alignment.is_power_of_two() => alignment,
-        Some(_) => return Err(source.wrong("GGUF: general.alignment is no power of two")),
+        Some(_) => return Err(source.wrong("GGUF: general.alignment is not a power of two")),
     };
     let start = reader.position().checked_next_multiple_of(alignment);
     let start = start.ok_or_else(|| source.wrong("GGUF: general.alignment is too large"))?;
@@ -42,7 +42,7 @@ pub(crate) fn read(source: &Source) -> Result<Contents> {
     Ok(Contents { format: Format::Gguf, weights: weights.collect::<Result<_>>()?, metadata })
 }
 
-/// How many things follow, each of which takes some bytes.
+/// Reads the number of items that follow, each of which takes some bytes.
 fn count(reader: &mut Reader, what: &str) -> Result<u64> {
     let count = reader.u64()?;
     if count > reader.remaining() / LEAST_ENTRY {
@@ -57,10 +57,10 @@ fn text(reader: &mut Reader) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| reader.wrong("GGUF: a text is not UTF-8"))
 }
 
-/// What the header says of a tensor.
+/// The description of a tensor in the header.
 struct Described {
     name: String,
-    /// Innermost first.
+    /// The axis lengths, innermost first.
     sizes: Vec<u64>,
     kind: u32,
     offset: u64,
@@ -90,11 +90,11 @@ impl Described {
             return Ok(Weight::new(self.name, shape, spelled(dtype), values));
         }
         let Some(kind) = quantised::of_number(self.kind) else {
-            return Err(wrong(format!("its elements have type {}, which is unknown", self.kind)));
+            return Err(wrong(format!("the element type {} is unknown", self.kind)));
         };
         if shape.last().is_none_or(|&row| row % kind.elements != 0) {
             let message = format!(
-                "rows of shape {shape} are no multiple of the {} elements of a block of {}",
+                "rows of shape {shape} are not a multiple of the {} elements of a block of {}",
                 kind.elements, kind.name
             );
             return Err(wrong(message));
@@ -106,7 +106,7 @@ impl Described {
     }
 }
 
-/// The types of elements that are numbers by themselves.
+/// The element types that are plain numbers.
 fn plain(kind: u32) -> Option<Dtype> {
     Some(match kind {
         0 => Dtype::F32,
@@ -129,7 +129,7 @@ struct Quantised {
     shape: Shape,
 }
 
-/// How many blocks are read at once.
+/// The number of blocks that are read at once.
 const BLOCKS: usize = 1 << 12;
 
 impl Values for Quantised {

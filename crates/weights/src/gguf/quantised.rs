@@ -11,11 +11,11 @@ type Dequantise = fn(&[u8], &mut [f32]);
 pub(super) struct Kind {
     number: u32,
     pub(super) name: &'static str,
-    /// How many elements a block has.
+    /// The number of elements in a block.
     pub(super) elements: usize,
-    /// How many bytes a block has.
+    /// The number of bytes in a block.
     pub(super) bytes: usize,
-    /// `None` for kinds that are listed but cannot be read.
+    /// `None` for kinds that are known but not supported.
     pub(super) dequantise: Option<Dequantise>,
 }
 
@@ -65,7 +65,7 @@ static KINDS: [Kind; 26] = [
     kind(41, "q1_0", 128, 18, None),
 ];
 
-/// The kind of this number.
+/// The kind with this number.
 pub(super) fn of_number(number: u32) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.number == number)
 }
@@ -75,7 +75,7 @@ fn half(bytes: &[u8]) -> f32 {
     f16_from_bytes([bytes[0], bytes[1]])
 }
 
-/// The lower four bits of all bytes, then the upper.
+/// The lower four bits of all bytes, then the upper four.
 fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
     bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
 }
@@ -94,7 +94,7 @@ fn q4_1(block: &[u8], out: &mut [f32]) {
     fill(out, nibbles(&block[4..]).map(|q| scale * f32::from(q) + least));
 }
 
-/// Numbers of five bits: the fifth bits of 32 elements come first.
+/// Five-bit numbers: the fifth bits of 32 elements come first.
 fn five_bits(bytes: &[u8]) -> impl Iterator<Item = f32> {
     let fifth = u32::from_le_bytes(std::array::from_fn(|i| bytes[i]));
     let value = move |(i, q): (usize, u8)| f32::from(q) + f32::from((fifth >> i & 1) as u8) * 16.0;
@@ -116,7 +116,7 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
     fill(out, block[2..].iter().map(|&q| f32::from(q as i8) * scale));
 }
 
-/// Two bits of element `i` of 256, which are packed in planes: four elements in
+/// Two bits of element `i` of 256. They are packed in planes: four elements in
 /// a byte, 32 bytes apart.
 fn two_bits(packed: &[u8], i: usize) -> u8 {
     packed[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3
@@ -146,7 +146,7 @@ fn q3_k(block: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The scale and the minimum of a group of 32 elements, of six bits each.
+/// The six-bit scale and minimum of a group of 32 elements.
 fn scale_and_minimum(scales: &[u8], group: usize) -> (f32, f32) {
     let (scale, least) = if group < 4 {
         (scales[group] & 63, scales[group + 4] & 63)

@@ -11,10 +11,10 @@ use super::filters::Filter;
 use crate::source::Source;
 use crate::values::bytes_of;
 
-/// How many bytes one byte of a chunk can become at most.
+/// The largest number of bytes to which one byte of a chunk can expand.
 const MOST_GROWTH: u64 = 1032;
 
-/// How the chunks are found.
+/// How the chunks are listed.
 #[derive(Debug)]
 pub(super) struct Index {
     kind: Kind,
@@ -26,7 +26,7 @@ pub(super) struct Index {
 enum Kind {
     /// A B-tree of version 1 at this address.
     Tree(u64),
-    /// One chunk, with its length if it is filtered.
+    /// A single chunk, with its length if it is filtered.
     Single(u64, Option<u64>),
     /// All chunks, one after the other.
     Implicit(u64),
@@ -48,7 +48,7 @@ impl Index {
         let (flags, axes) = (fields.number(1)?, fields.number(1)? as usize);
         let width = fields.number(1)? as usize;
         if !(1..=8).contains(&width) {
-            return Err(fields.wrong("the lengths of chunks are not sound"));
+            return Err(fields.wrong("the lengths of chunks are invalid"));
         }
         let shape = chunk_shape(fields, axes, rank, width)?;
         let kind = match fields.number(1)? {
@@ -74,7 +74,7 @@ impl Index {
     }
 }
 
-/// The shape of a chunk; the length of an element follows it.
+/// The shape of a chunk, which is followed by the length of an element.
 fn chunk_shape(
     fields: &mut Fields<'_>,
     axes: usize,
@@ -82,7 +82,7 @@ fn chunk_shape(
     width: usize,
 ) -> Result<Vec<u64>> {
     if axes != rank + 1 {
-        return Err(fields.wrong(format!("chunks of {axes} axes for {rank}")));
+        return Err(fields.wrong(format!("chunks of {axes} axes in a dataset of {rank}")));
     }
     let shape = fields.numbers(rank, width)?;
     fields.skip(width)?;
@@ -94,11 +94,11 @@ fn chunk_shape(
 
 /// A chunk in the file.
 struct Chunk {
-    /// The indices of its first element.
+    /// The indices of the first element.
     start: Vec<u64>,
     address: u64,
     length: u64,
-    /// Bits of filters that were left out.
+    /// Bits of the filters that were skipped.
     mask: u64,
 }
 
@@ -149,11 +149,11 @@ impl Chunks {
         let bytes = self.bytes(address, length)?;
         match bytes.strip_prefix(letters) {
             Some(rest) => Ok(rest.to_vec()),
-            None => Err(self.wrong("an index is damaged")),
+            None => Err(self.wrong("an index is invalid")),
         }
     }
 
-    /// How many chunks there are along each axis.
+    /// The number of chunks along each axis.
     fn grid(&self) -> Vec<u64> {
         self.shape
             .iter()
@@ -176,46 +176,46 @@ impl Chunks {
             let on_grid = chunk.start.iter().zip(&self.index.shape).zip(&self.shape);
             let on_grid = { on_grid }.all(|((at, step), size)| at % step == 0 && at < size);
             if !on_grid || !seen.insert(&chunk.start) {
-                return Err(self.wrong("one is outside the dataset, or there twice"));
+                return Err(self.wrong("a chunk is outside the dataset, or occurs twice"));
             }
             stored = stored.saturating_add(chunk.length);
         }
-        // What is not written would be a fill value, which weights do not have.
+        // Missing chunks would have a fill value, which weights do not use.
         if chunks.len() as u64 != grid.iter().product::<u64>() {
-            return Err(self.wrong("some were never written"));
+            return Err(self.wrong("some chunks were never written"));
         }
         if needed > stored.saturating_mul(MOST_GROWTH) {
-            return Err(self.wrong("they cannot hold so many values"));
+            return Err(self.wrong("the chunks are too short for the values"));
         }
         let mut out = vec![0; needed as usize];
         for chunk in &chunks {
             let bytes = self.unfiltered(chunk)?;
-            self.place(chunk, &bytes, &mut out);
+            self.copy(chunk, &bytes, &mut out);
         }
         Ok(out)
     }
 
     fn unfiltered(&self, chunk: &Chunk) -> Result<Vec<u8>> {
         if self.chunk > chunk.length.saturating_mul(MOST_GROWTH) {
-            return Err(self.wrong("one is too short"));
+            return Err(self.wrong("a chunk is too short"));
         }
         let mut bytes = self.bytes(chunk.address, chunk.length)?;
         let size = bytes_of(1, self.dtype) as usize;
         for (i, filter) in self.filters.iter().enumerate().rev() {
             if chunk.mask >> i & 1 == 0 {
                 let undone = filter.undo(bytes, self.chunk as usize, size);
-                bytes = undone.ok_or_else(|| self.wrong("one cannot be unpacked"))?;
+                bytes = undone.ok_or_else(|| self.wrong("a chunk cannot be decompressed"))?;
             }
         }
         match bytes.len() as u64 == self.chunk {
             true => Ok(bytes),
-            false => Err(self.wrong("one has not the length of its shape")),
+            false => Err(self.wrong("the length of a chunk does not match its shape")),
         }
     }
 
-    /// Copies the rows of a chunk to where they belong; at the edges, a chunk
-    /// reaches beyond the dataset.
-    fn place(&self, chunk: &Chunk, bytes: &[u8], out: &mut [u8]) {
+    /// Copies the rows of a chunk to their position in the dataset. At the
+    /// edges, a chunk extends beyond the dataset.
+    fn copy(&self, chunk: &Chunk, bytes: &[u8], out: &mut [u8]) {
         let size = bytes_of(1, self.dtype) as usize;
         let Some((&row, outer)) = self.index.shape.split_last() else {
             return out.copy_from_slice(bytes);
@@ -248,7 +248,7 @@ impl Chunks {
             Kind::Tree(NOWHERE)
             | Kind::Single(NOWHERE, _)
             | Kind::Implicit(NOWHERE)
-            | Kind::FixedArray(NOWHERE) => Err(self.wrong("they were never written")),
+            | Kind::FixedArray(NOWHERE) => Err(self.wrong("the chunks were never written")),
             Kind::Tree(address) => {
                 let (mut chunks, mut visited) = (Vec::new(), HashSet::new());
                 self.tree(address, None, &mut visited, &mut chunks)?;
@@ -266,13 +266,13 @@ impl Chunks {
         }
     }
 
-    /// The chunks in row-major order, of which `find` knows address, length and
-    /// mask.
+    /// The chunks in row-major order. `find` returns the address, the length
+    /// and the mask of each.
     fn numbered(&self, mut find: impl FnMut(u64) -> Result<(u64, u64, u64)>) -> Result<Vec<Chunk>> {
         let grid = self.grid();
         let count: u64 = grid.iter().product();
         if count > self.source.length() {
-            return Err(self.wrong("there are more than the file can hold"));
+            return Err(self.wrong("there are more chunks than the file can contain"));
         }
         let mut chunks = Vec::new();
         for number in 0..count {
@@ -294,7 +294,7 @@ impl Chunks {
         fields.skip(2)?;
         let (entry, page) = (fields.number(1)?, fields.number(1)?);
         let (count, block) = (fields.number(8)?, fields.number(8)?);
-        // A longer list is split into pages.
+        // A longer list would be split into pages.
         if page >= 32 || count > 1 << page || !(8..=20).contains(&entry) {
             return Err(self.wrong(&format!("{count} in one list are too many")));
         }
@@ -312,7 +312,8 @@ impl Chunks {
         })
     }
 
-    /// The chunks of a B-tree of version 1. The level falls from node to node.
+    /// The chunks of a B-tree of version 1. The level decreases from node to
+    /// node.
     fn tree(
         &self,
         address: u64,
@@ -327,7 +328,7 @@ impl Chunks {
         let mut fields = Fields::new(&self.source, &head, "B-tree");
         let (kind, level, count) = (fields.number(1)?, fields.number(1)?, fields.number(2)?);
         if kind != 1 || below.is_some_and(|below| level >= below) {
-            return Err(self.wrong("an index is damaged"));
+            return Err(self.wrong("an index is invalid"));
         }
         let rank = self.shape.len();
         let bytes = self.bytes(address + 24, count * (8 + 8 * (rank as u64 + 1) + 8))?;

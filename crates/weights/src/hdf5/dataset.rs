@@ -1,4 +1,4 @@
-//! Datasets: where their values are.
+//! Datasets: the positions of their values.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ pub(crate) struct Dataset {
 }
 
 impl File<'_> {
-    /// A dataset, if its elements are numbers. `path` is for messages.
+    /// A dataset, if its elements are numbers. `path` is for error messages.
     pub(super) fn dataset(&self, messages: &[Message], path: &str) -> Result<Option<Dataset>> {
         let find = |kind| messages.iter().find(|message| message.kind == kind);
         let wrong = |message: &str| self.wrong(format!("dataset {path:?}: {message}"));
         let (Some(space), Some(kind), Some(layout)) =
             (find(DATASPACE), find(DATATYPE), find(LAYOUT))
         else {
-            return Err(wrong("its description is not complete"));
+            return Err(wrong("its description is incomplete"));
         };
         if kind.shared {
-            return Err(wrong("types that have a name are not supported"));
+            return Err(wrong("named types are not supported"));
         }
         let number = datatype::number(&mut self.fields(&kind.bytes, "datatype"))?;
         let (Some((dtype, big_endian)), Some(sizes)) = (number, self.dataspace(&space.bytes)?)
@@ -50,7 +50,7 @@ impl File<'_> {
             return Err(wrong(&format!("layout {version} is not supported")));
         }
         let values = match fields.number(1)? {
-            // In the header itself.
+            // In the object header itself.
             0 => {
                 let length = fields.number(2)? as usize;
                 let bytes = fields.take(length)?;

@@ -1,4 +1,4 @@
-//! What elements are, and how many.
+//! The types and the number of elements.
 
 use dendra_nn::Dtype;
 use dendra_tensor::Result;
@@ -6,15 +6,15 @@ use dendra_tensor::Result;
 use super::File;
 use super::fields::Fields;
 
-/// A text.
+/// Strings.
 pub(super) enum Text {
-    /// Of so many bytes.
+    /// Of a fixed number of bytes.
     Fixed(usize),
     /// In the global heap.
     Variable,
 }
 
-/// The kind of text that a datatype is, if it is one.
+/// The kind of string of a datatype, if it is one.
 pub(super) fn text(fields: &mut Fields<'_>) -> Result<Option<Text>> {
     let (class, bits) = (fields.number(1)? & 15, fields.number(3)?);
     let length = fields.number(4)? as usize;
@@ -26,7 +26,7 @@ pub(super) fn text(fields: &mut Fields<'_>) -> Result<Option<Text>> {
 }
 
 /// The type of the elements and whether their bytes are in big-endian order;
-/// `None` for what tensors do not have.
+/// `None` for types that tensors do not have.
 pub(super) fn number(fields: &mut Fields<'_>) -> Result<Option<(Dtype, bool)>> {
     let (class, bits, size) = (fields.number(1)? & 15, fields.number(3)?, fields.number(4)?);
     let big_endian = bits & 1 != 0;
@@ -59,7 +59,7 @@ pub(super) fn number(fields: &mut Fields<'_>) -> Result<Option<(Dtype, bool)>> {
                 _ => return Ok(None),
             }
         }
-        // How h5py stores booleans: FALSE and TRUE, as bytes.
+        // h5py stores booleans as bytes with the names FALSE and TRUE.
         8 if size == 1 && bits & 0xffff == 2 => {
             let names = fields.rest();
             let has = |name: &[u8]| names.windows(name.len()).any(|bytes| bytes == name);
@@ -74,7 +74,7 @@ pub(super) fn number(fields: &mut Fields<'_>) -> Result<Option<(Dtype, bool)>> {
 }
 
 impl File<'_> {
-    /// The lengths of the axes; `None` if there are no elements at all.
+    /// The lengths of the axes; `None` if there are no elements.
     pub(super) fn dataspace(&self, bytes: &[u8]) -> Result<Option<Vec<u64>>> {
         let mut fields = self.fields(bytes, "dataspace");
         let (version, rank) = (fields.number(1)?, fields.number(1)?);

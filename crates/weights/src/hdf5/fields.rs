@@ -1,10 +1,10 @@
-//! Fields of fixed lengths, one after the other.
+//! A reader for consecutive fields of fixed lengths.
 
 use dendra_tensor::{Error, Result};
 
 use crate::source::Source;
 
-/// Takes fields from the front of some bytes.
+/// Reads fields from the front of some bytes.
 pub(super) struct Fields<'a> {
     source: Source,
     bytes: &'a [u8],
@@ -21,8 +21,10 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) =
-            self.bytes.split_at_checked(length).ok_or_else(|| self.wrong("cut off"))?;
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or_else(|| self.wrong("the file is truncated"))?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -38,7 +40,7 @@ impl<'a> Fields<'a> {
         Ok(u64::from_le_bytes(all))
     }
 
-    /// As many numbers.
+    /// A list of numbers of the same length.
     pub(super) fn numbers(&mut self, count: usize, length: usize) -> Result<Vec<u64>> {
         (0..count).map(|_| self.number(length)).collect()
     }
@@ -48,7 +50,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Text up to the first zero.
+/// A string up to the first zero byte.
 pub(super) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()

@@ -1,4 +1,4 @@
-//! Filters through which the bytes of a chunk go.
+//! The filters of chunks.
 
 use std::io::Read;
 
@@ -7,18 +7,18 @@ use flate2::read::ZlibDecoder;
 
 use super::fields::Fields;
 
-/// A filter, as it is undone.
+/// A filter to undo.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Filter {
     Deflate,
-    /// The first bytes of all elements, then the second, and so on.
+    /// Shuffle: the first bytes of all elements, then the second, and so on.
     Shuffle,
     /// A checksum of four bytes at the end.
     Fletcher32,
 }
 
 impl Filter {
-    /// The filters that a message names, in the order in which they were used.
+    /// The filters in a message, in the order in which they were applied.
     pub(super) fn all(fields: &mut Fields<'_>) -> Result<Vec<Self>> {
         let (version, count) = (fields.number(1)?, fields.number(1)?);
         if version == 1 {
@@ -47,13 +47,13 @@ impl Filter {
         Ok(filters)
     }
 
-    /// Undoes the filter; `most` is the length of a whole chunk, `size` that of
+    /// Undoes the filter. `most` is the length of a whole chunk, `size` that of
     /// an element.
     pub(super) fn undo(self, mut bytes: Vec<u8>, most: usize, size: usize) -> Option<Vec<u8>> {
         match self {
             Self::Deflate => {
                 let mut out = Vec::new();
-                // A checksum that was made before may stand at the end.
+                // The end may contain the checksum of an earlier filter.
                 let most = most as u64 + 5;
                 ZlibDecoder::new(&bytes[..]).take(most).read_to_end(&mut out).ok()?;
                 ((out.len() as u64) < most).then_some(out)
@@ -77,7 +77,7 @@ impl Filter {
     }
 }
 
-/// The checksum of HDF5: Fletcher's of 16-bit words whose first byte is the
+/// HDF5's checksum: Fletcher's checksum of 16-bit words whose first byte is the
 /// upper one.
 fn fletcher32(bytes: &[u8]) -> u32 {
     let (mut low, mut high) = (0_u32, 0_u32);

@@ -6,11 +6,11 @@ use super::fields::text;
 use super::object::{LINK, LINK_INFO, Message, SYMBOL_TABLE};
 use super::{DEEPEST, File};
 
-/// The name and the address of an object.
+/// The names and addresses of objects.
 type Link = (String, u64);
 
 impl File<'_> {
-    /// The objects in a group. Links by path and into other files are left out.
+    /// The objects in a group. Soft links and links to other files are skipped.
     pub(super) fn links(&mut self, messages: &[Message]) -> Result<Vec<Link>> {
         let mut links = Vec::new();
         for Message { kind, bytes, .. } in messages {
@@ -28,12 +28,12 @@ impl File<'_> {
                     let ordered = fields.number(1)? & 1 != 0;
                     fields.skip(if ordered { 8 } else { 0 })?;
                     let (heap, tree) = (fields.number(8)?, fields.number(8)?);
-                    // A record begins with the hash of the name.
+                    // A record starts with the hash of the name.
                     let mut found = Vec::new();
                     for bytes in self.dense(heap, tree, 4)? {
                         found.extend(self.link(&bytes)?);
                     }
-                    // They are in the order of the hashes.
+                    // The records are in the order of the hashes.
                     found.sort();
                     links.append(&mut found);
                 }
@@ -97,13 +97,14 @@ impl File<'_> {
             let (name, object) = (fields.number(8)?, fields.number(8)?);
             let kind = fields.number(4)?;
             fields.skip(20)?;
-            // 2 is a link by path.
+            // 2 is a soft link.
             if kind == 2 {
                 continue;
             }
             let name = usize::try_from(name).ok().and_then(|at| names.get(at..));
             let name = name.ok_or_else(|| self.wrong("a name is outside its heap"))?;
-            // Names that overlap in the heap would cost more than the file is long.
+            // Overlapping names in the heap could take more memory than the
+            // file.
             links.push((text(&name[..name.len().min(super::LONGEST_PATH)]), object));
         }
         Ok(())

@@ -1,14 +1,14 @@
-//! Heaps, in which names, texts and many links are kept.
+//! Heaps, which contain names, strings and long lists of links.
 
 use dendra_tensor::Result;
 
 use super::{File, NOWHERE};
 
-/// The most bytes of one object in a heap.
+/// The largest number of bytes of an object in a heap.
 const MOST_OBJECT: u64 = 1 << 26;
 
 impl File<'_> {
-    /// The bytes of a local heap, in which a symbol table has its names.
+    /// The bytes of a local heap, which contains the names of a symbol table.
     pub(super) fn local_heap(&mut self, address: u64) -> Result<Vec<u8>> {
         let head = self.block(address, "HEAP", 32)?;
         let mut fields = self.fields(&head, "local heap");
@@ -19,7 +19,7 @@ impl File<'_> {
         self.bytes(at, length)
     }
 
-    /// An object of a collection of the global heap, `length` bytes long.
+    /// An object of `length` bytes in a collection of the global heap.
     pub(super) fn heap_object(&mut self, address: u64, index: u64, length: u64) -> Result<Vec<u8>> {
         if address == 0 || address == NOWHERE || length == 0 {
             return Ok(Vec::new());
@@ -35,11 +35,11 @@ impl File<'_> {
             let stored = fields.number(8)?;
             if found == index && index != 0 {
                 if length > stored.min(MOST_OBJECT) {
-                    return Err(self.wrong("a text is longer than its place in the heap"));
+                    return Err(self.wrong("a string is longer than its object in the heap"));
                 }
                 return self.bytes(at + 16, length);
             }
-            // The object of index 0 is the free space at the end.
+            // The object with index 0 is the free space at the end.
             let next = (found != 0).then(|| stored.checked_next_multiple_of(8)).flatten();
             let Some(next) = next.and_then(|length| at.checked_add(16)?.checked_add(length)) else {
                 break;
@@ -49,8 +49,8 @@ impl File<'_> {
         Err(self.wrong(format!("the heap at {address} has no object {index}")))
     }
 
-    /// The objects of a fractal heap that a B-tree of version 2 lists. In its
-    /// records, the object's id stands at `id_at`.
+    /// The objects of a fractal heap that a B-tree of version 2 lists. In a
+    /// record, the id of the object starts at `id_at`.
     pub(super) fn dense(&mut self, heap: u64, tree: u64, id_at: usize) -> Result<Vec<Vec<u8>>> {
         if heap == NOWHERE || tree == NOWHERE {
             return Ok(Vec::new());
@@ -90,7 +90,7 @@ impl File<'_> {
             && most_direct.is_power_of_two()
             && (1..=1024).contains(&width);
         if !sound {
-            return Err(self.wrong("a fractal heap is filtered or not sound"));
+            return Err(self.wrong("a fractal heap is filtered or invalid"));
         }
         let length_bits = most_direct.min(most_managed.max(1)).ilog2();
         let heap = FractalHeap {
@@ -101,9 +101,9 @@ impl File<'_> {
         self.direct_blocks(heap, root, rows, width, first, most_direct)
     }
 
-    /// Finds the blocks of a heap: one, or those that the root block lists in
-    /// rows, of which each but the second has blocks twice as long as the one
-    /// before.
+    /// Lists the blocks of a heap: a single block, or the blocks in the rows of
+    /// the root block. From the third row on, the blocks of each row are twice
+    /// as long as those of the row before.
     fn direct_blocks(
         &mut self,
         mut heap: FractalHeap,
@@ -173,7 +173,7 @@ impl File<'_> {
             self.leaf(root, count, record, &mut records)?;
             return Ok(records);
         }
-        // As many bytes as the largest number of records of a leaf needs.
+        // The number of bytes for the largest number of records in a leaf.
         let count_bytes = ((node - 10) / record as u64).max(1).ilog2() as usize / 8 + 1;
         let length = 6 + count * record as u64 + (count + 1) * (8 + count_bytes as u64);
         let inner = self.new_block(root, "BTIN", length)?;
@@ -203,11 +203,11 @@ impl File<'_> {
     }
 }
 
-/// Where the objects of a fractal heap are.
+/// The positions of the objects in a fractal heap.
 struct FractalHeap {
-    /// How many bytes an offset has in an id.
+    /// The number of bytes of an offset in an id.
     offset_bytes: usize,
-    /// How many bytes a length has in an id.
+    /// The number of bytes of a length in an id.
     length_bytes: usize,
     /// The offset in the heap, the length and the address of each block.
     blocks: Vec<(u64, u64, u64)>,

@@ -1,5 +1,5 @@
-//! The part of HDF5 that h5py writes: groups, datasets of numbers, and
-//! attributes that are texts.
+//! The part of HDF5 that h5py writes: groups, datasets of numbers, and string
+//! attributes.
 //!
 //! The format is that of the HDF5 File Format Specification 3.0,
 //! <https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html>.
@@ -24,35 +24,35 @@ use crate::source::Source;
 pub(crate) use dataset::Dataset;
 use fields::Fields;
 
-/// How a file begins.
+/// The first bytes of a file.
 pub(crate) const SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
 
-/// The address that means nothing is there.
+/// The address of an object that does not exist.
 const NOWHERE: u64 = u64::MAX;
 
-/// How deep groups may be nested.
+/// The largest depth of nested groups.
 const DEEPEST: usize = 64;
 
 /// The longest path of a dataset, in bytes.
 const LONGEST_PATH: usize = 2048;
 
-/// A file, with what limits the work for one that is hostile.
+/// A file, with limits on the work for a malicious one.
 struct File<'a> {
     source: &'a Source,
-    /// Where addresses count from.
+    /// The position that addresses are relative to.
     base: u64,
-    /// Blocks that were read already; none is read twice.
+    /// The blocks that were read; none is read twice.
     visited: HashSet<u64>,
-    /// How many bytes of headers may still be read.
+    /// The number of header bytes that may still be read.
     budget: u64,
 }
 
-/// What a file contains.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// The datasets with their paths.
     pub(crate) datasets: Vec<(String, Dataset)>,
-    /// The attributes of groups that are texts, by the path of the group.
+    /// The string attributes of groups, by the path of the group.
     pub(crate) attributes: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn read(source: &Source) -> Result<Tree> {
         }
         let messages = file.object(address)?;
         if messages.iter().any(|message| message.kind == object::LAYOUT) {
-            // A dataset that holds no numbers, such as texts, has no tensor.
+            // A dataset without numbers, such as one of strings, has no tensor.
             if let Some(dataset) = file.dataset(&messages, &path)? {
                 tree.datasets.push((path, dataset));
             }
@@ -80,10 +80,10 @@ pub(crate) fn read(source: &Source) -> Result<Tree> {
             tree.attributes.insert(path.clone(), attributes);
         }
         let mut links = file.links(&messages)?;
-        // Taken from the end.
+        // Processed from the end.
         links.reverse();
         for (name, address) in links {
-            // An object that has two names is read once.
+            // An object with two names is read once.
             if file.visited.insert(address) {
                 let path = if path.is_empty() { name } else { format!("{path}/{name}") };
                 groups.push((path, address));
@@ -101,12 +101,13 @@ impl File<'_> {
     /// The bytes at an address.
     fn bytes(&mut self, address: u64, length: u64) -> Result<Vec<u8>> {
         let spent = self.budget.checked_sub(length);
-        self.budget = spent.ok_or_else(|| self.wrong("headers overlap, or are cut off"))?;
+        self.budget =
+            spent.ok_or_else(|| self.wrong("headers overlap, or the file is truncated"))?;
         let start = self.base.checked_add(address);
         self.source.read(start.ok_or_else(|| self.wrong("an address is too large"))?, length)
     }
 
-    /// The bytes of a block that begins with these four letters, after them.
+    /// The bytes of a block after its signature of four letters.
     fn block(&mut self, address: u64, letters: &'static str, length: u64) -> Result<Vec<u8>> {
         let bytes = self.bytes(address, length.max(4))?;
         match bytes.strip_prefix(letters.as_bytes()) {
@@ -115,10 +116,10 @@ impl File<'_> {
         }
     }
 
-    /// As [`block`](Self::block), of a block that may be read only once.
+    /// Like [`block`](Self::block), for a block that may be read only once.
     fn new_block(&mut self, address: u64, letters: &'static str, length: u64) -> Result<Vec<u8>> {
         if !self.visited.insert(address) {
-            return Err(self.wrong(format!("two parts share the block at {address}")));
+            return Err(self.wrong(format!("two objects share the block at {address}")));
         }
         self.block(address, letters, length)
     }
@@ -127,7 +128,7 @@ impl File<'_> {
         Fields::new(self.source, bytes, what)
     }
 
-    /// Reads how the file begins, and gives the address of the root group.
+    /// Reads the superblock and returns the address of the root group.
     fn superblock(&mut self) -> Result<u64> {
         let head = self.source.head(128)?;
         let mut fields = self.fields(&head, "superblock");
@@ -151,15 +152,18 @@ impl File<'_> {
             return Err(self.wrong(format!("addresses of {sizes:?} bytes are not supported")));
         }
         self.base = fields.number(8)?;
-        // Free space or an extension.
+        // The addresses of free space or an extension.
         fields.skip(8)?;
         let end = fields.number(8)?;
         if end > self.source.length() {
             let length = self.source.length();
-            return Err(self.wrong(format!("cut off: {length} bytes of {end}")));
+            return Err(
+                self.wrong(format!("the file is truncated: expected {end} bytes, got {length}"))
+            );
         }
         if version < 2 {
-            // The driver, and the offset of the name of the root.
+            // The address of the driver, and the offset of the name of the
+            // root.
             fields.skip(16)?;
         }
         fields.number(8)

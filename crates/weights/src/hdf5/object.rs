@@ -18,17 +18,17 @@ const CONTINUATION: u64 = 0x10;
 pub(super) const SYMBOL_TABLE: u64 = 0x11;
 pub(super) const ATTRIBUTE_INFO: u64 = 0x15;
 
-/// A part of a description.
+/// A message: a part of a description.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) kind: u64,
-    /// Whether it stands elsewhere and is only referred to.
+    /// Whether the message is stored elsewhere and only referred to.
     pub(super) shared: bool,
     pub(super) bytes: Vec<u8>,
 }
 
 impl File<'_> {
-    /// The messages of the object at an address.
+    /// The messages of the object at this address.
     pub(super) fn object(&mut self, address: u64) -> Result<Vec<Message>> {
         if self.bytes(address, 4)? == b"OHDR" {
             return self.object_2(address);
@@ -62,7 +62,8 @@ impl File<'_> {
 
     /// An object header of version 2.
     fn object_2(&mut self, address: u64) -> Result<Vec<Message>> {
-        // All but the length of the first block is known from the flags.
+        // Only the flags determine the size of the fields before the length of
+        // the first block.
         let most = self.source.length().saturating_sub(self.base.saturating_add(address));
         let head = self.bytes(address, most.min(34))?;
         let mut fields = self.fields(&head, "object header");
@@ -93,7 +94,7 @@ impl File<'_> {
                     let mut at = self.fields(bytes, "continuation");
                     let (address, length) = (at.number(8)?, at.number(8)?);
                     let mut block = self.block(address, "OCHK", length)?;
-                    // A checksum ends it.
+                    // It ends with a checksum.
                     block.truncate(block.len().saturating_sub(4));
                     blocks.push(block);
                 }
@@ -104,7 +105,7 @@ impl File<'_> {
         Ok(messages)
     }
 
-    /// The attributes that are single texts.
+    /// The attributes that are single strings.
     pub(super) fn attributes(&mut self, messages: &[Message]) -> Result<BTreeMap<String, String>> {
         let mut attributes = BTreeMap::new();
         let mut all: Vec<Vec<u8>> = Vec::new();
@@ -130,7 +131,7 @@ impl File<'_> {
         Ok(attributes)
     }
 
-    /// The name and value of an attribute, if it is a single text.
+    /// The name and value of an attribute, if it is a single string.
     fn attribute(&mut self, bytes: &[u8]) -> Result<Option<(String, String)>> {
         let mut fields = self.fields(bytes, "attribute");
         let (version, flags) = (fields.number(1)?, fields.number(1)?);
@@ -141,7 +142,7 @@ impl File<'_> {
         if version == 3 {
             fields.skip(1)?;
         }
-        // Version 1 fills each part up to a multiple of 8 bytes.
+        // Version 1 pads each part to a multiple of 8 bytes.
         let length = |length: u64| match version {
             1 => (length as usize).next_multiple_of(8),
             _ => length as usize,

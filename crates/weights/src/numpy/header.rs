@@ -12,46 +12,46 @@ pub(super) struct Header {
     big_endian: bool,
     fortran_order: bool,
     pub(super) shape: Shape,
-    /// Where the values begin.
+    /// The offset of the values.
     start: u64,
 }
 
 impl Header {
-    /// The header that the first bytes of an array hold.
+    /// The header at the start of an array.
     pub(super) fn parse(head: &[u8], source: &Source) -> Result<Self> {
         let wrong = |message: &str| source.wrong(format!("NumPy array: {message}"));
         let (length, start): (usize, usize) = match head.strip_prefix(SIGNATURE) {
             Some([1, _, a, b, ..]) => (usize::from(u16::from_le_bytes([*a, *b])), 10),
             Some([2 | 3, _, a, b, c, d, ..]) => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, 12),
             Some([version, ..]) => return Err(wrong(&format!("version {version} is unknown"))),
-            _ => return Err(wrong("cut off in its header")),
+            _ => return Err(wrong("the header is truncated")),
         };
         let Some(text) = head.get(start..start.saturating_add(length)) else {
-            return Err(wrong("its header is cut off or too long"));
+            return Err(wrong("the header is truncated or too long"));
         };
-        let text = std::str::from_utf8(text).map_err(|_| wrong("its header is no text"))?;
-        let unsound = || wrong(&format!("{:?} is not a sound header", text.trim()));
+        let text = std::str::from_utf8(text).map_err(|_| wrong("the header is not UTF-8"))?;
+        let invalid = || wrong(&format!("{:?} is not a valid header", text.trim()));
         let mut parts = Parts { rest: text };
         let (mut descr, mut fortran, mut shape) = (None, None, None);
-        parts.expect("{").ok_or_else(unsound)?;
+        parts.expect("{").ok_or_else(invalid)?;
         while parts.expect("}").is_none() {
-            let key = parts.text().ok_or_else(unsound)?;
-            parts.expect(":").ok_or_else(unsound)?;
+            let key = parts.text().ok_or_else(invalid)?;
+            parts.expect(":").ok_or_else(invalid)?;
             match key {
                 "descr" if parts.expect("[").is_some() => {
                     return Err(wrong("arrays of records are not supported"));
                 }
-                "descr" => descr = Some(parts.text().ok_or_else(unsound)?),
+                "descr" => descr = Some(parts.text().ok_or_else(invalid)?),
                 "fortran_order" if parts.expect("True").is_some() => fortran = Some(true),
                 "fortran_order" if parts.expect("False").is_some() => fortran = Some(false),
-                "shape" => shape = Some(parts.numbers().ok_or_else(unsound)?),
-                _ => return Err(unsound()),
+                "shape" => shape = Some(parts.numbers().ok_or_else(invalid)?),
+                _ => return Err(invalid()),
             }
-            // A comma follows each entry, or may follow the last.
+            // A comma follows each entry; it is optional after the last one.
             let _ = parts.expect(",");
         }
         let (Some(descr), Some(fortran_order), Some(shape)) = (descr, fortran, shape) else {
-            return Err(unsound());
+            return Err(invalid());
         };
         let (dtype, big_endian) = element(descr).ok_or_else(|| {
             wrong(&format!("elements of type {descr:?} are not supported; use numbers or booleans"))
@@ -60,7 +60,8 @@ impl Header {
         Ok(Self { dtype, big_endian, fortran_order, shape, start: (start + length) as u64 })
     }
 
-    /// Refuses an array whose file has another length than its shape needs.
+    /// Returns an error if the length of the file does not match the shape of
+    /// the array.
     pub(super) fn check_length(&self, length: u64, source: &Source) -> Result<()> {
         let values = bytes_of(elements(source, &self.shape)?, self.dtype);
         if self.start + values == length {
@@ -74,7 +75,7 @@ impl Header {
         )))
     }
 
-    /// The values, which follow the header.
+    /// The values after the header.
     pub(super) fn values(&self, source: &Source) -> Result<Plain> {
         self.check_length(source.length(), source)?;
         let shape = self.shape.clone();
@@ -88,7 +89,7 @@ impl Header {
     }
 }
 
-/// The type that a description such as `<f4` names, and whether its bytes are
+/// The element type of a description such as `<f4`, and whether its bytes are
 /// in big-endian order.
 fn element(descr: &str) -> Option<(Dtype, bool)> {
     let big_endian = descr.starts_with('>');
@@ -116,14 +117,14 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Takes this token, if it comes next.
+    /// Consumes this token, if it is next.
     fn expect(&mut self, token: &str) -> Option<()> {
         self.rest = self.rest.trim_start();
         self.rest = self.rest.strip_prefix(token)?;
         Some(())
     }
 
-    /// A text without escapes.
+    /// A string without escapes.
     fn text(&mut self) -> Option<&'a str> {
         self.rest = self.rest.trim_start();
         let quote = self.rest.chars().next().filter(|&c| c == '\'' || c == '"')?;
@@ -142,7 +143,7 @@ impl<'a> Parts<'a> {
         if inside.is_empty() {
             return Some(Vec::new());
         }
-        // Python 2 wrote `3L`.
+        // Python 2 writes `3L`.
         let number = |part: &str| part.trim().trim_end_matches('L').parse().ok();
         inside.split(',').map(number).collect()
     }
@@ -180,12 +181,12 @@ mod tests {
     #[test]
     fn what_is_no_header_is_refused() {
         let cases = [
-            ("", "is not a sound header"),
-            ("{", "is not a sound header"),
-            ("{'descr': '<f4', 'fortran_order': False}", "is not a sound header"),
-            ("{'descr': '<f4', 'fortran_order': 0, 'shape': (1,)}", "is not a sound header"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "not a sound header"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'x': 1}", "not a sound"),
+            ("", "is not a valid header"),
+            ("{", "is not a valid header"),
+            ("{'descr': '<f4', 'fortran_order': False}", "is not a valid header"),
+            ("{'descr': '<f4', 'fortran_order': 0, 'shape': (1,)}", "is not a valid header"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "not a valid header"),
+            ("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'x': 1}", "not a valid"),
             ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "type \"|O\" are not"),
             ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "records"),
             (

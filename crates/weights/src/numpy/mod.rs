@@ -18,13 +18,13 @@ use crate::weights::{Format, Weight, spelled};
 use header::Header;
 pub use write::write_npz;
 
-/// How a `.npy` file begins.
+/// The first bytes of an `.npy` file.
 pub(crate) const SIGNATURE: &[u8] = b"\x93NUMPY";
 
-/// The longest header of an array.
+/// The largest length of an array header, in bytes.
 const MOST_HEADER: u64 = 1 << 16;
 
-/// A single array gets the name of its file.
+/// Reads a single array, which gets the name of its file.
 pub(crate) fn read_npy(source: &Source) -> Result<Contents> {
     let stem = source.path().file_stem().unwrap_or_default().to_string_lossy();
     let weight = array(&stem, source)?;
@@ -53,7 +53,7 @@ pub(crate) fn read_npz(source: &Source, archive: &Archive) -> Result<Contents> {
     Ok(Contents { format: Format::NumPy, weights, metadata: BTreeMap::new() })
 }
 
-/// An array that is compressed.
+/// A compressed array.
 #[derive(Debug)]
 struct Packed {
     archive: Archive,

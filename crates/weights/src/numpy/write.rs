@@ -11,14 +11,14 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::SIGNATURE;
 
-/// Writes tensors to an `.npz` file, which `numpy.load` reads: one array for
-/// each name, not compressed.
+/// Writes tensors to an `.npz` file, which `numpy.load` reads. It contains an
+/// uncompressed array for each name.
 ///
 /// The file is written under a temporary name and renamed when it is complete.
 ///
 /// # Errors
 ///
-/// When the file cannot be written; what was there before stays.
+/// When the file cannot be written. An existing file is then unchanged.
 pub fn write_npz(state: &StateDict, path: impl AsRef<Path>) -> Result<()> {
     write_whole(path, |writer| {
         let mut zip = ZipWriter::new_stream(writer);

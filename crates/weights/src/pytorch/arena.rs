@@ -1,5 +1,5 @@
-//! The objects of a pickle. They refer to each other by number, so that objects
-//! that are nested deep or contain themselves cost no recursion.
+//! The objects of a pickle. They refer to each other by index, so that deeply
+//! nested and cyclic objects need no recursion.
 
 use dendra_nn::Dtype;
 
@@ -10,7 +10,7 @@ pub(super) enum Item {
     Bool(bool),
     Int(i64),
     Float(f64),
-    /// A text, by its index.
+    /// A string, by its index.
     Text(u32),
     /// A tuple or list, by its index.
     List(u32),
@@ -21,17 +21,17 @@ pub(super) enum Item {
     Storage(u32),
     Tensor(u32),
     Dtype(Dtype),
-    /// An object without a meaning here, such as a device.
+    /// An object that is ignored, such as a device.
     Other,
 }
 
-/// The bytes of tensors.
+/// A storage: the bytes of tensors.
 #[derive(Debug)]
 pub(super) struct Storage {
     pub(super) key: String,
-    /// The type of its elements; `None` for bytes, whose tensors say it.
+    /// The element type; `None` for bytes, whose type is given by the tensors.
     pub(super) dtype: Option<Dtype>,
-    /// Where it begins in the bytes of its key, in elements.
+    /// The offset in the bytes of its key, in elements.
     pub(super) offset: u64,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Tensor {
 #[derive(Debug, Default)]
 pub(super) struct Dict {
     pub(super) entries: Vec<(Item, Item)>,
-    /// Whether it holds the attributes of an object of a class.
+    /// Whether it contains the attributes of an object of a class.
     pub(super) is_object: bool,
 }
 
@@ -64,9 +64,9 @@ pub(super) struct Arena {
     pub(super) tensors: Vec<Tensor>,
 }
 
-/// The index that a new object gets.
+/// The index of the next object.
 fn push<X>(all: &mut Vec<X>, object: X) -> u32 {
-    // `pickle::LONGEST` limits their number.
+    // `pickle::LONGEST` limits the number of objects.
     all.push(object);
     (all.len() - 1) as u32
 }

@@ -1,31 +1,32 @@
-//! The classes and functions that a pickle may name, and what calling them
-//! means. Nothing else is accepted, and nothing is run.
+//! The classes and functions that a pickle may name, and the results of calling
+//! them. No other names are accepted, and no code is run.
 
 use dendra_nn::Dtype;
 
 use super::arena::{Arena, Item, Tensor};
 
-/// A class or function that is known.
+/// A known class or function.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Global {
     /// A dict, such as `OrderedDict`.
     Dict,
     /// A list, tuple or set.
     List,
-    /// The class of a storage whose elements have this type; `None` for bytes.
+    /// The class of a storage with elements of this type; `None` for bytes.
     Storage(Option<Dtype>),
-    /// `_rebuild_tensor` and its successors: storage, offset, sizes, strides,
-    /// and, from the argument of this index on, the type of the elements.
+    /// `_rebuild_tensor` and its successors. The arguments are storage, offset,
+    /// sizes and strides. The argument with this index, if any, is the element
+    /// type.
     Tensor(Option<usize>),
-    /// A function whose result is the argument of this index.
+    /// A function that returns the argument with this index.
     Argument(usize),
-    /// A class whose objects mean nothing here, such as a device.
+    /// A class whose objects are ignored, such as a device.
     Ignored,
     /// A part of a TorchScript module, whose attributes are kept.
     Object,
 }
 
-/// What a name means, or why it is refused.
+/// The meaning of a name, or an error message.
 pub(super) fn find(module: &str, name: &str) -> Result<Named, String> {
     if module.starts_with("__torch__") {
         return Ok(Named::Global(Global::Object));
@@ -77,7 +78,7 @@ pub(super) fn find(module: &str, name: &str) -> Result<Named, String> {
     Ok(Named::Global(global))
 }
 
-/// What a name can stand for.
+/// The possible meanings of a name.
 #[derive(Debug)]
 pub(super) enum Named {
     Global(Global),
@@ -93,7 +94,7 @@ fn refusal(module: &str, name: &str) -> String {
     )
 }
 
-/// The type of elements that PyTorch calls so.
+/// The element type with this name in PyTorch.
 fn dtype(name: &str) -> Option<Dtype> {
     Some(match name {
         "float32" | "float" => Dtype::F32,
@@ -116,7 +117,7 @@ fn dtype(name: &str) -> Option<Dtype> {
     })
 }
 
-/// The type of elements of a class of storages, such as that of `FloatStorage`.
+/// The element type of a class of storages, such as that of `FloatStorage`.
 fn storage(elements: &str) -> Option<Dtype> {
     Some(match elements {
         "Float" => Dtype::F32,
@@ -134,11 +135,11 @@ fn storage(elements: &str) -> Option<Dtype> {
     })
 }
 
-/// The result of a call, or what is wrong.
+/// The result of a call, or an error message.
 pub(super) fn call(arena: &mut Arena, callee: Item, arguments: Item) -> Result<Item, String> {
     let Item::Global(index) = callee else {
-        // What a class without a meaning here has made is not called either.
-        return Err("the pickle calls something that is no function".to_owned());
+        // The result of an ignored class is not called either.
+        return Err("the pickle calls an object that is not a function".to_owned());
     };
     let given = arena.as_list(arguments).ok_or("the pickle calls without a tuple of arguments")?;
     let argument = |index: usize| given.get(index).copied();
@@ -146,10 +147,11 @@ pub(super) fn call(arena: &mut Arena, callee: Item, arguments: Item) -> Result<I
         Global::Dict => {
             let items = argument(0).and_then(|item| arena.as_list(item)).map(<[Item]>::to_vec);
             let dict = arena.dict(false);
-            // `OrderedDict([[key, value], …])`, as protocol 2 of Python 2 wrote.
+            // `OrderedDict([[key, value], …])` is written by protocol 2 of
+            // Python 2.
             for pair in items.unwrap_or_default() {
-                let &[key, value] = arena.as_list(pair).ok_or("a dict of no pairs")? else {
-                    return Err("a dict of no pairs".to_owned());
+                let &[key, value] = arena.as_list(pair).ok_or("expected a dict of pairs")? else {
+                    return Err("expected a dict of pairs".to_owned());
                 };
                 if let Item::Dict(dict) = dict {
                     arena.dicts[dict as usize].entries.push((key, value));
@@ -170,17 +172,17 @@ pub(super) fn call(arena: &mut Arena, callee: Item, arguments: Item) -> Result<I
 }
 
 fn tensor(arena: &mut Arena, arguments: Item, dtype_at: Option<usize>) -> Result<Item, String> {
-    let unsound = || "the arguments of a tensor are not sound".to_owned();
-    let given = arena.as_list(arguments).ok_or_else(unsound)?;
+    let invalid = || "the arguments of a tensor are invalid".to_owned();
+    let given = arena.as_list(arguments).ok_or_else(invalid)?;
     let &[Item::Storage(storage), Item::Int(offset), sizes, strides, ..] = given else {
-        return Err(unsound());
+        return Err(invalid());
     };
     let dtype = match dtype_at.map(|index| given.get(index)) {
         None => None,
         Some(Some(&Item::Dtype(dtype))) => Some(dtype),
-        Some(_) => return Err(unsound()),
+        Some(_) => return Err(invalid()),
     };
-    let sizes = arena.as_ints(sizes).ok_or_else(unsound)?;
-    let strides = arena.as_ints(strides).ok_or_else(unsound)?;
+    let sizes = arena.as_ints(sizes).ok_or_else(invalid)?;
+    let strides = arena.as_ints(strides).ok_or_else(invalid)?;
     Ok(arena.tensor(Tensor { storage, dtype, offset, sizes, strides }))
 }

@@ -1,4 +1,4 @@
-//! What `torch.save` writes: a pickle of the state dict, in which a tensor
+//! The files of `torch.save`: a pickle of the state dict, in which a tensor
 //! names a storage, and the bytes of the storages.
 //!
 //! The formats are defined by `torch/serialization.py` and by the caffe2
@@ -23,13 +23,13 @@ use crate::weights::{Format, Weight, spelled};
 use arena::Tensor;
 pub(crate) use legacy::{begins_legacy, read_legacy};
 
-/// Where the bytes of a storage are.
+/// Access to the bytes of storages.
 trait Storages {
-    /// The bytes of the storage of this key.
+    /// The bytes of the storage with this key.
     fn bytes(&self, key: &str) -> Result<Source>;
 }
 
-/// The tensors of a state dict, and the numbers and texts beside it.
+/// The tensors of a state dict, with the numbers and strings next to it.
 fn contents(
     source: &Source,
     pickled: &pickle::Pickled,
@@ -38,7 +38,7 @@ fn contents(
 ) -> Result<Contents> {
     let found = tensors::collect(pickled).map_err(|message| source.wrong(message))?;
     let mut weights = Vec::with_capacity(found.tensors.len());
-    // A storage that many tensors share is looked up once.
+    // A storage that several tensors share is looked up once.
     let mut known: BTreeMap<&str, Source> = BTreeMap::new();
     for (name, tensor) in found.tensors {
         let wrong = |message: String| source.wrong(format!("tensor {name:?}: {message}"));
@@ -49,7 +49,7 @@ fn contents(
         };
         known.entry(&storage.key).or_insert_with(|| bytes.clone());
         let dtype = tensor.dtype.or(storage.dtype);
-        let dtype = dtype.ok_or_else(|| wrong("the type of its elements is not said".into()))?;
+        let dtype = dtype.ok_or_else(|| wrong("its element type is missing".into()))?;
         let Described { shape, strides, offset } = describe(source, tensor, dtype)?;
         let offset = offset.checked_add(storage.offset.saturating_mul(bytes_of(1, dtype)));
         let offset = offset.ok_or_else(|| wrong("its offset is too large".to_owned()))?;
@@ -65,7 +65,7 @@ fn contents(
 struct Described {
     shape: Shape,
     strides: Vec<usize>,
-    /// In bytes.
+    /// The offset in bytes.
     offset: u64,
 }
 
@@ -83,8 +83,8 @@ fn describe(source: &Source, tensor: &Tensor, dtype: Dtype) -> Result<Described>
     })
 }
 
-/// A zip archive with a folder that holds the pickle `data.pkl` and a file for
-/// each storage in `data/`.
+/// Reads a zip archive with a folder that contains the pickle `data.pkl` and a
+/// file for each storage in `data/`.
 pub(crate) fn read_zip(source: &Source, archive: &Archive) -> Result<Contents> {
     let pickle = archive.names().filter(|name| name.ends_with("data.pkl"));
     let pickle = pickle.min_by_key(|name| name.len()).unwrap_or("data.pkl").to_owned();
@@ -103,8 +103,8 @@ struct Members<'a> {
 
 impl Storages for Members<'_> {
     fn bytes(&self, key: &str) -> Result<Source> {
-        // PyTorch does not compress. Other tools may have; then opening takes the memory of the
-        // values.
+        // PyTorch does not compress storages. For archives that other tools
+        // compressed, opening takes the memory of the values.
         self.archive.whole(&format!("{}data/{key}", self.folder))
     }
 }

@@ -1,5 +1,5 @@
-//! The machine that reads a pickle: Python's `pickletools` documents its
-//! opcodes.
+//! The virtual machine that reads a pickle. Python's `pickletools` documents
+//! its opcodes.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use super::arena::{Arena, Item, Storage};
 use super::globals::{self, Global, Named};
 use crate::source::Reader;
 
-/// How far into a file a pickle may reach. It has no values of tensors, and an
-/// object takes a byte at least, so objects can be counted in 32 bits.
+/// The largest length of a pickle. It contains no tensor values. Each object
+/// takes at least a byte, so the objects can be counted in 32 bits.
 const LONGEST: u64 = 1 << 31;
 
-/// The longest text, bytes or line.
+/// The largest length of a string, bytes or a line.
 const LONGEST_TEXT: u64 = 1 << 24;
 
-/// The most elements that calls may copy from lists.
+/// The largest number of elements that calls may copy from lists.
 const MOST_COPIED: usize = 1 << 22;
 
-/// A pickle that was read.
+/// The result of reading a pickle.
 #[derive(Debug)]
 pub(super) struct Pickled {
     pub(super) arena: Arena,
@@ -27,7 +27,7 @@ pub(super) struct Pickled {
     pub(super) top: Item,
 }
 
-/// Reads a pickle to its end, and leaves the reader after it.
+/// Reads a pickle to its end and leaves the reader after it.
 pub(super) fn read(reader: &mut Reader) -> Result<Pickled> {
     let mut machine = Machine::default();
     loop {
@@ -52,7 +52,7 @@ pub(super) fn read(reader: &mut Reader) -> Result<Pickled> {
 struct Machine {
     arena: Arena,
     stack: Vec<Item>,
-    /// Lengths of the stack at which the open marks stand.
+    /// The lengths of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Item>,
     copied: usize,
@@ -69,7 +69,7 @@ impl Machine {
         }
     }
 
-    /// Removes what is on top, which may be a mark.
+    /// Removes the top of the stack, which may be a mark.
     fn discard(&mut self) -> Step {
         if self.marks.last() == Some(&self.stack.len()) {
             self.marks.pop();
@@ -83,7 +83,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The items above the last mark, which is removed.
+    /// Removes the last mark and returns the items above it.
     fn marked(&mut self) -> Result<Vec<Item>, String> {
         let mark = self.marks.pop().ok_or("there is no mark")?;
         Ok(self.stack.split_off(mark))
@@ -91,17 +91,18 @@ impl Machine {
 
     fn remember(&mut self, at: u32) -> Step {
         let above = self.marks.last().copied().unwrap_or(0);
-        let top = self.stack[above..].last().ok_or("there is nothing to remember")?;
+        let top = self.stack[above..].last().ok_or("there is no object to store in the memo")?;
         self.memo.insert(at, *top);
         Ok(())
     }
 
     fn recall(&mut self, at: u32) -> Step {
-        let item = *self.memo.get(&at).ok_or_else(|| format!("there is no memo {at}"))?;
+        let item = *self.memo.get(&at).ok_or_else(|| format!("the memo {at} is missing"))?;
         self.push(item)
     }
 
-    /// One opcode with its argument. The outer error is one of the file.
+    /// Runs one opcode with its argument. The outer error is one of reading the
+    /// file.
     fn step(&mut self, opcode: u8, reader: &mut Reader) -> Result<Step> {
         Ok(match opcode {
             // PROTO, FRAME
@@ -140,13 +141,14 @@ impl Machine {
                 let line = line(reader)?;
                 match number(opcode, &line) {
                     Some(item) => self.push(item),
-                    None => {
-                        Err(format!("{:?} is no number", line.chars().take(40).collect::<String>()))
-                    }
+                    None => Err(format!(
+                        "{:?} is not a number",
+                        line.chars().take(40).collect::<String>()
+                    )),
                 }
             }
 
-            // Texts and bytes.
+            // Strings and bytes.
             b'X' => {
                 let length = u64::from(reader.u32()?);
                 self.text(reader, length)?
@@ -184,7 +186,7 @@ impl Machine {
                     _ => reader.u64()?,
                 };
                 if length > reader.remaining() {
-                    return Ok(Err(format!("{length} bytes are more than follow")));
+                    return Ok(Err(format!("the file is too short for {length} bytes")));
                 }
                 reader.skip(length);
                 self.push(Item::Other)
@@ -225,11 +227,11 @@ impl Machine {
             }),
             b'u' => self.marked().and_then(|items| self.insert_on_top(&items)),
 
-            // What was there before.
+            // The memo of earlier objects.
             b'p' | b'g' => match line(reader)?.parse() {
                 Ok(at) if opcode == b'p' => self.remember(at),
                 Ok(at) => self.recall(at),
-                Err(_) => Err("a memo has no number".to_owned()),
+                Err(_) => Err("the index of a memo is not a number".to_owned()),
             },
             b'q' | b'h' => {
                 let [at] = reader.array()?;
@@ -269,7 +271,7 @@ impl Machine {
 
     fn text(&mut self, reader: &mut Reader, length: u64) -> Result<Step> {
         if length > LONGEST_TEXT {
-            return Ok(Err(format!("a text of {length} bytes is too long")));
+            return Ok(Err(format!("a string of {length} bytes is too long")));
         }
         let text = String::from_utf8_lossy(&reader.exactly(length)?).into_owned();
         let text = self.arena.text(text);
@@ -290,7 +292,7 @@ impl Machine {
         self.insert(top, items)
     }
 
-    /// Inserts keys and values, which alternate.
+    /// Inserts alternating keys and values.
     fn insert(&mut self, dict: Item, items: &[Item]) -> Step {
         let (pairs, rest) = items.as_chunks::<2>();
         match dict {
@@ -314,7 +316,7 @@ impl Machine {
     }
 
     fn call(&mut self, callee: Item, arguments: Item) -> Step {
-        // Lists that are copied again and again must not grow without bounds.
+        // Limits lists that are copied repeatedly.
         let given = self.arena.as_list(arguments).unwrap_or_default();
         let lengths = given.iter().map(|&item| self.arena.as_list(item).map_or(1, <[Item]>::len));
         self.copied = self.copied.saturating_add(lengths.sum());
@@ -326,7 +328,7 @@ impl Machine {
     }
 
     /// Sets the state of the object on top. The attributes of containers, such
-    /// as `_metadata` of a state dict, do not matter.
+    /// as `_metadata` of a state dict, are ignored.
     fn build(&mut self, state: Item) -> Step {
         let top = self.stack.last().ok_or("there is no object to build")?;
         if let (&Item::Dict(object), Item::Dict(state)) = (top, state)
@@ -339,42 +341,42 @@ impl Machine {
         Ok(())
     }
 
-    /// A storage: `("storage", class, key, location, length)`, in old files with
-    /// the key, offset and length of a view at the end.
+    /// A storage: `("storage", class, key, location, length)`. Old files add
+    /// the key, offset and length of a view.
     fn persistent(&mut self, id: Item) -> Step {
         let arena = &self.arena;
-        let unsound = || "a storage is not described as PyTorch does".to_owned();
-        let &[kind, class, key, _, _, ref rest @ ..] = arena.as_list(id).ok_or_else(unsound)?
+        let invalid = || "the description of a storage is invalid".to_owned();
+        let &[kind, class, key, _, _, ref rest @ ..] = arena.as_list(id).ok_or_else(invalid)?
         else {
-            return Err(unsound());
+            return Err(invalid());
         };
         let (Some("storage"), Item::Global(class)) = (arena.as_text(kind), class) else {
-            return Err(unsound());
+            return Err(invalid());
         };
         let Global::Storage(dtype) = arena.globals[class as usize] else {
-            return Err(unsound());
+            return Err(invalid());
         };
         let key = match key {
             Item::Int(key) => key.to_string(),
-            key => arena.as_text(key).ok_or_else(unsound)?.to_owned(),
+            key => arena.as_text(key).ok_or_else(invalid)?.to_owned(),
         };
         let view = rest.first().and_then(|&view| arena.as_list(view));
         let offset = match view.map(|view| view.get(1)) {
             None => 0,
-            Some(Some(&Item::Int(offset))) => u64::try_from(offset).map_err(|_| unsound())?,
-            Some(_) => return Err(unsound()),
+            Some(Some(&Item::Int(offset))) => u64::try_from(offset).map_err(|_| invalid())?,
+            Some(_) => return Err(invalid()),
         };
         let storage = self.arena.storage(Storage { key, dtype, offset });
         self.push(storage)
     }
 }
 
-/// A line of text.
+/// A line of ASCII.
 fn line(reader: &mut Reader) -> Result<String> {
     Ok(String::from_utf8_lossy(&reader.line(LONGEST_TEXT)?).into_owned())
 }
 
-/// A little-endian two's complement number, if it has at most 64 bits.
+/// A little-endian two's complement number of at most 64 bits.
 fn integer(bytes: &[u8]) -> Item {
     let negative = bytes.last().is_some_and(|&last| last >= 0x80);
     let mut all = [if negative { 0xff } else { 0 }; 8];
@@ -385,7 +387,7 @@ fn integer(bytes: &[u8]) -> Item {
     Item::Int(i64::from_le_bytes(all))
 }
 
-/// A number as text.
+/// A number in decimal digits.
 fn number(opcode: u8, line: &str) -> Option<Item> {
     match (opcode, line) {
         (b'F', _) => line.trim().parse().ok().map(Item::Float),

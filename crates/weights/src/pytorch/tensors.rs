@@ -7,35 +7,35 @@ use serde_json::Value;
 use super::arena::{Arena, Item, Tensor};
 use super::pickle::Pickled;
 
-/// The keys under which training scripts keep the state dict of the model.
+/// The keys under which training scripts store the state dict of the model.
 const STATE_KEYS: [&str; 7] =
     ["state_dict", "model_state_dict", "model_state", "model", "module", "net", "weights"];
 
-/// How deep dicts may be nested.
+/// The largest depth of nested dicts.
 const DEEPEST: usize = 64;
 
-/// The longest name of a tensor, in bytes.
+/// The largest length of the name of a tensor, in bytes.
 const LONGEST_NAME: usize = 1024;
 
-/// The longest text that is kept, in bytes.
+/// The largest length of a string that is kept, in bytes.
 const LONGEST_TEXT: usize = 1 << 16;
 
-/// What a pickle holds.
+/// The content of a pickle.
 #[derive(Default)]
 pub(super) struct Found<'a> {
     /// The tensors with their names.
     pub(super) tensors: Vec<(String, &'a Tensor)>,
-    /// Numbers and texts beside them.
+    /// The numbers and strings next to them.
     pub(super) others: BTreeMap<String, Value>,
 }
 
-/// The tensors of the pickled object. A dict of a training script is searched
-/// for the state dict of the model; the numbers and texts beside it are kept.
-/// Other dicts and lists are flattened, with dots in the names.
+/// Collects the tensors of the pickled object. The dict of a training script is
+/// searched for the state dict of the model, and the numbers and strings next
+/// to it are kept. Other dicts and lists are flattened, with dots in the names.
 pub(super) fn collect(pickled: &Pickled) -> Result<Found<'_>, String> {
     let Pickled { arena, top } = pickled;
     let mut found = Found::default();
-    // Objects that are in many places must not be visited over and over.
+    // The number of visits is limited, because an object may occur many times.
     let lists: usize = arena.lists.iter().map(Vec::len).sum();
     let dicts: usize = arena.dicts.iter().map(|dict| dict.entries.len()).sum();
     let mut visits = 64 + 4 * (lists + dicts);
@@ -57,9 +57,9 @@ pub(super) fn collect(pickled: &Pickled) -> Result<Found<'_>, String> {
     Ok(found)
 }
 
-/// The state dict that a dict of a training script has under one of the usual
-/// keys. A state dict itself has no dicts in it, but a module of TorchScript may
-/// have another of such a name.
+/// The state dict in the dict of a training script, under one of the usual
+/// keys. A state dict contains no dicts, but a TorchScript module may contain
+/// another dict with such a name.
 fn state_dict_in(arena: &Arena, item: Item) -> Option<Item> {
     if matches!(item, Item::Dict(dict) if arena.dicts[dict as usize].is_object) {
         return None;
@@ -73,7 +73,7 @@ fn state_dict_in(arena: &Arena, item: Item) -> Option<Item> {
     })
 }
 
-/// Whether this is a tensor, or a dict with one.
+/// Whether the item is a tensor, or a dict that contains one.
 fn holds_tensor(arena: &Arena, item: Item) -> bool {
     let is_tensor = |item| matches!(item, Item::Tensor(_));
     is_tensor(item) || entries(arena, item).any(|(_, inner)| is_tensor(inner))
@@ -130,7 +130,7 @@ fn flatten<'a>(
     Ok(())
 }
 
-/// The name that a key gives.
+/// The part of a name that a key gives.
 fn key_of(arena: &Arena, key: Item) -> Option<String> {
     match key {
         Item::Text(_) => arena.as_text(key).map(str::to_owned),
@@ -139,7 +139,7 @@ fn key_of(arena: &Arena, key: Item) -> Option<String> {
     }
 }
 
-/// A number or text.
+/// A number or a string.
 fn plain(arena: &Arena, item: Item) -> Option<Value> {
     match item {
         Item::Bool(value) => Some(value.into()),

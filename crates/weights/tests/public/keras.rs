@@ -104,7 +104,7 @@ fn recurrent_layers_predict_the_same() -> Result<()> {
 #[test]
 fn what_cannot_be_converted_is_told() {
     let error = open("reset_before.weights.h5.gz").from_keras_layout().unwrap_err().to_string();
-    assert!(error.contains("reset_after=False computes by another formula"), "{error}");
+    assert!(error.contains("reset_after=False uses another formula"), "{error}");
     let weights = open("images.keras").from_keras_layout().unwrap();
     for (name, sizes) in [("head.weight", [2, 3, 3]), ("no", [3, 3, 3]), ("head.bias", [1, 1, 2])] {
         assert!(weights.from_channels_last(name, &sizes).is_err(), "{name}");

@@ -17,7 +17,8 @@ use crate::settings::own_settings;
 with_settings! {
     /// exp(x) divided by its sum along an axis. The default is the last axis.
     ///
-    /// Train with [`LogSoftmax`] or on logits, where nothing underflows.
+    /// For training, use [`LogSoftmax`] or a loss of logits, which do not
+    /// underflow.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -61,9 +62,9 @@ with_settings! {
     infer |this, input| axis_of("Softmin", this.axis, input);
     forward |x| x.softmin(axis);
 
-    /// The first half of an axis times the logistic function of the second
+    /// The first half of an axis times the logistic function of the second half
     /// (Dauphin et al., "Language modeling with gated convolutional networks",
-    /// 2017); the axis must have an even extent. The default is the last axis.
+    /// 2017). The axis must have an even length. The default is the last axis.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -85,13 +86,13 @@ with_settings! {
             axis => (axis as usize).wrapping_sub(1),
         };
         match input.get(index) {
-            Some(extent) if extent.is_multiple_of(2) => {
+            Some(size) if size.is_multiple_of(2) => {
                 let mut output = input.to_vec();
                 output[index] /= 2;
                 Ok(output.into())
             }
             _ => {
-                let message = format!("axis {} of a batch of {input} cannot be halved", this.axis);
+                let message = format!("axis {} of a batch of {input} has an odd length", this.axis);
                 Err(Error::shape("GLU", message))
             }
         }
@@ -131,7 +132,8 @@ impl fmt::Display for Softmax2d {
     }
 }
 
-/// An input without the batch axis, when it has the axis with it.
+/// Returns the shape of an input without the batch axis if the batch has
+/// `axis`.
 pub(super) fn axis_of(context: &str, axis: isize, input: &Shape) -> Result<Shape> {
     let rank = input.len() as isize + 1;
     if (-rank..rank).contains(&axis) {

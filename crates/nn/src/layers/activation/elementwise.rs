@@ -1,4 +1,4 @@
-//! Functions of each value.
+//! Element-wise activation functions.
 
 use std::fmt;
 
@@ -72,14 +72,15 @@ plain! {
     /// The logistic function 1 / (1 + exp(−x)).
     Sigmoid: |x| x.sigmoid();
 
-    /// The logarithm of the logistic function, accurate at both ends.
+    /// The logarithm of the logistic function, accurate for inputs of any size.
     LogSigmoid: |x| x.log_sigmoid();
 
-    /// min(max(x + 3, 0), 6) / 6, a cheap [`Sigmoid`].
+    /// min(max(x + 3, 0), 6) / 6, a piecewise linear approximation of
+    /// [`Sigmoid`].
     Hardsigmoid: |x| x.hardsigmoid();
 
-    /// x·min(max(x + 3, 0), 6) / 6, a cheap [`SiLU`] (Howard et al., "Searching
-    /// for MobileNetV3", 2019).
+    /// x·min(max(x + 3, 0), 6) / 6, an approximation of [`SiLU`] (Howard et
+    /// al., "Searching for MobileNetV3", 2019).
     Hardswish: |x| x.hardswish();
 
     /// The hyperbolic tangent.
@@ -91,7 +92,7 @@ plain! {
     /// x / (1 + |x|).
     Softsign: |x| x.softsign();
 
-    /// x itself: a layer that does nothing.
+    /// The identity: a layer that returns its input.
     Identity: |x| x.clone();
 }
 
@@ -109,7 +110,7 @@ with_settings! {
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
     LeakyReLU {
-        /// The slope below 0.
+        /// The slope for negative x.
         negative_slope: f64
     }
     infer |_this, input| Ok(input.clone());
@@ -128,7 +129,7 @@ with_settings! {
     /// # Ok::<(), dendra_nn::tensor::Error>(())
     /// ```
     ELU {
-        /// The limit below 0.
+        /// The output tends to −`alpha` for large negative x.
         alpha: f64
     }
     infer |_this, input| Ok(input.clone());
@@ -138,14 +139,14 @@ with_settings! {
     /// whose slope has no step at 0 (Barron, "Continuously differentiable
     /// exponential linear units", 2017). The default is 1.
     CELU {
-        /// The limit below 0.
+        /// The output tends to −`alpha` for large negative x.
         alpha: f64
     }
     infer |this, input| check_celu(this.alpha).map(|()| input.clone());
     forward |x| check_celu(alpha).map(|()| x.celu(alpha));
 
-    /// x·Φ(x) with the normal distribution function Φ (Hendrycks and Gimpel,
-    /// 2016). The default is exact.
+    /// x·Φ(x), where Φ is the normal distribution function (Hendrycks and
+    /// Gimpel, 2016). The exact formula is the default.
     ///
     /// ```
     /// use dendra_nn::autograd::Var;
@@ -170,43 +171,43 @@ with_settings! {
     /// above the threshold. The defaults are 1 and 20.
     #[serde(default)]
     Softplus {
-        /// how sharp the bend is.
+        /// the sharpness of the bend at 0: the larger, the closer to ReLU.
         beta: f64,
-        /// where it becomes linear.
+        /// the value of beta · x above which the output is x.
         threshold: f64
     }
     infer |_this, input| Ok(input.clone());
     forward |x| Ok(x.softplus_scaled(beta, threshold));
 
-    /// x limited to a range; no gradient flows at its ends and beyond them. The
+    /// x limited to a range. The gradient is 0 at the limits and beyond. The
     /// defaults are −1 and 1.
     Hardtanh {
-        /// the lower end.
+        /// the lower limit.
         min_val: f64,
-        /// the upper end.
+        /// the upper limit.
         max_val: f64
     }
     infer |this, input| check_hardtanh(this.min_val, this.max_val).map(|()| input.clone());
     forward |x| check_hardtanh(min_val, max_val).map(|()| x.hardtanh(min_val, max_val));
 
-    /// x where it is beyond ±lambda, else 0. The default is 0.5.
+    /// x where |x| > lambda, else 0. The default is 0.5.
     Hardshrink {
-        /// what counts as nothing.
+        /// the largest |x| whose output is 0.
         lambda: f64
     }
     infer |_this, input| Ok(input.clone());
     forward |x| Ok(x.hardshrink(lambda));
 
-    /// x moved by lambda towards 0, and 0 where it would pass it. The default
-    /// is 0.5.
+    /// x − lambda where x > lambda, x + lambda where x < −lambda, else 0. The
+    /// default is 0.5.
     Softshrink {
-        /// how far.
+        /// the distance by which x moves towards 0.
         lambda: f64
     }
     infer |this, input| check_softshrink(this.lambda).map(|()| input.clone());
     forward |x| check_softshrink(lambda).map(|()| x.softshrink(lambda));
 
-    /// x where it is above the threshold, else the value.
+    /// x where it is above `threshold`, else `value`.
     Threshold {
         /// the threshold.
         threshold: f64,
@@ -217,13 +218,13 @@ with_settings! {
     forward |x| Ok(x.threshold(threshold, value));
 }
 
-/// Checks what a [`CELU`] divides by.
+/// Checks `alpha` of a [`CELU`], which divides by it.
 fn check_celu(alpha: f64) -> Result<()> {
     let message = "alpha must not be 0";
     if alpha == 0.0 { Err(Error::argument("CELU", message)) } else { Ok(()) }
 }
 
-/// Checks the ends of a [`Hardtanh`].
+/// Checks the limits of a [`Hardtanh`].
 fn check_hardtanh(min_val: f64, max_val: f64) -> Result<()> {
     if min_val < max_val {
         return Ok(());
@@ -232,7 +233,7 @@ fn check_hardtanh(min_val: f64, max_val: f64) -> Result<()> {
     Err(Error::argument("Hardtanh", message))
 }
 
-/// Checks how far a [`Softshrink`] moves.
+/// Checks `lambda` of a [`Softshrink`].
 fn check_softshrink(lambda: f64) -> Result<()> {
     if lambda >= 0.0 && lambda.is_finite() {
         return Ok(());
@@ -245,10 +246,10 @@ fn check_softshrink(lambda: f64) -> Result<()> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Approximation {
-    /// Exactly.
+    /// The exact formula.
     #[default]
     None,
-    /// By a hyperbolic tangent.
+    /// An approximation with a hyperbolic tangent.
     Tanh,
 }
 

@@ -1,4 +1,4 @@
-//! Slopes below 0 that are learned, or drawn.
+//! Activations with a learned or random slope for negative values.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::init::{Fans, Init, Source};
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by, own_settings};
 
-/// x where it is positive, else weight · x, where the weight is trained: one
-/// for all, or one for each channel, which is axis 1 (He et al., "Delving deep
-/// into rectifiers", 2015). It starts as 0.25. Weight decay would pull it
-/// towards ReLU.
+/// x where it is positive, else weight · x with a trained weight (He et al.,
+/// "Delving deep into rectifiers", 2015). There is one weight for all values,
+/// or one for each channel (axis 1). It is initialised with 0.25. Exclude it
+/// from weight decay, which would change the layer into ReLU.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -29,12 +29,12 @@ use crate::settings::{Settings, initialised_by, own_settings};
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct PReLU<T: Float = f32> {
-    /// The slopes below 0, of shape `[num_parameters]`.
+    /// The slopes for negative x, of shape `[num_parameters]`.
     pub weight: Param<T>,
 }
 
 impl PReLU {
-    /// Settings of a layer with this many slopes: 1, or the number of channels.
+    /// Settings of a layer with this many slopes: 1 or the number of channels.
     pub fn new(num_parameters: usize) -> PReLUSettings {
         PReLUSettings::with_defaults(num_parameters)
     }
@@ -45,7 +45,7 @@ impl PReLU {
 #[serde(deny_unknown_fields)]
 pub struct PReLUSettings {
     num_parameters: usize,
-    /// The value that the slopes start with.
+    /// The initial value of the slopes.
     #[set(default = 0.25)]
     #[serde(rename = "init")]
     slope: f64,
@@ -87,8 +87,8 @@ impl<T: Float> fmt::Display for PReLU<T> {
     }
 }
 
-/// x where it is positive, else a · x: in training every a is drawn evenly from
-/// `lower ..= upper`, otherwise it is their mean (Xu et al., "Empirical
+/// x where it is positive, else a · x. In training each a is drawn uniformly
+/// from `lower ..= upper`; otherwise a is their mean (Xu et al., "Empirical
 /// evaluation of rectified activations in convolutional network", 2015). The
 /// defaults are 1/8 and 1/3.
 ///
@@ -111,11 +111,11 @@ pub struct RReLU {
 }
 
 impl RReLU {
-    /// Slopes from `lower` to `upper`.
+    /// Makes a layer with slopes from `lower` to `upper`.
     ///
     /// # Errors
     ///
-    /// When one is not finite, or `lower` is the larger.
+    /// When a slope is not finite, or `lower` is above `upper`.
     pub fn new(lower: f64, upper: f64) -> Result<Self> {
         let layer = Self { lower, upper };
         layer.check()?;

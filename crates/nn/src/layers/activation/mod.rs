@@ -8,8 +8,8 @@ pub use along_axis::*;
 pub use elementwise::*;
 pub use learned::*;
 
-/// Activations with settings, without state. `new` takes the settings in their
-/// order.
+/// Defines activations with settings and without state. `new` takes the
+/// settings in the order of the fields.
 macro_rules! with_settings {
     ($(
         $(#[$attribute:meta])*
@@ -32,7 +32,7 @@ macro_rules! with_settings {
         )+}
 
         impl $name {
-            /// The layer, of its settings:
+            /// Makes the layer from its settings:
             ///
             $(
                 #[doc = concat!("- `", stringify!($setting), "`:")]
@@ -66,7 +66,7 @@ macro_rules! with_settings {
 }
 use with_settings;
 
-/// The settings that PyTorch takes where none are given.
+/// The default settings, which are PyTorch's.
 macro_rules! defaults {
     ($($name:ident($($default:expr),+);)*) => {$(
         impl Default for $name {

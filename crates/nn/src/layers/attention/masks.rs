@@ -3,14 +3,15 @@
 use dendra_autograd::{Plain, Var};
 use dendra_tensor::{AttentionMask, Element, Error, Float, Ops, Result, Shape, Tensor};
 
-/// The softmax of the scores that count; 0 for a query of which none does.
+/// The softmax of the unmasked scores; 0 for a query whose scores are all
+/// masked.
 pub(super) fn weights_of<T: Float>(
     q: &Var<T>,
     k: &Var<T>,
     mask: &AttentionMask<T>,
     is_causal: bool,
 ) -> Result<Var<T>> {
-    // The exponential of what lies so far below every other score is 0.
+    // A score so far below all others has an exponential of 0.
     const FAR_BELOW: f64 = -1e30;
     let &[.., keys, width] = &k.shape()[..] else { unreachable!("four axes") };
     let mut scores = q.matmul(&k.transpose(-1, -2)?)?.mul_scalar(1.0 / (width as f64).sqrt());
@@ -19,7 +20,7 @@ pub(super) fn weights_of<T: Float>(
         if shape.broadcast(mask, "").ok().as_ref() == Some(shape) {
             return Ok(());
         }
-        let message = format!("a mask of shape {mask} does not stretch to scores {shape}");
+        let message = format!("a mask of shape {mask} does not broadcast to scores {shape}");
         Err(Error::shape("", message))
     };
     let mut left_out = match mask {
@@ -45,21 +46,21 @@ pub(super) fn weights_of<T: Float>(
     scores.masked_fill(&left_out, FAR_BELOW)?.softmax(-1)?.masked_fill(&left_out, 0.0)
 }
 
-/// Where a mask is false.
+/// The negation of a mask.
 fn not<T: Float>(beside: &Var<T>, mask: &Tensor<bool>) -> Result<Tensor<bool>> {
     let not = mask.logical_not();
     beside.note(Plain::Not, &[mask], &not)?;
     Ok(not)
 }
 
-/// Where both masks are true.
+/// The logical and of two masks.
 fn and<T: Float>(beside: &Var<T>, a: &Tensor<bool>, b: &Tensor<bool>) -> Result<Tensor<bool>> {
     let both = a.logical_and(b)?;
     beside.note(Plain::And, &[a, b], &both)?;
     Ok(both)
 }
 
-/// The mask that also leaves out the padding, `[N, S]`.
+/// Adds the padding `[N, S]` to the mask.
 pub(super) fn with_padding<T: Float>(
     beside: &Var<T>,
     mask: AttentionMask<T>,
@@ -87,7 +88,7 @@ pub(super) fn with_padding<T: Float>(
     })
 }
 
-/// The mask for one more key, which every query sees.
+/// Adds one key to the mask, to which every query attends.
 pub(super) fn with_one_more_key<T: Float>(
     beside: &Var<T>,
     mask: AttentionMask<T>,

@@ -1,4 +1,4 @@
-//! Attention: names, caches, masks, weights and mistakes.
+//! Attention: names, caches, masks, weights and errors.
 
 use approx::assert_abs_diff_eq;
 use dendra_autograd::{Parameters, Tape};
@@ -28,7 +28,7 @@ fn the_state_has_pytorchs_names() {
     );
 }
 
-/// A key of zeros scores 0, and its value adds nothing.
+/// A key of zeros has the score 0, and its value adds nothing.
 #[test]
 fn a_key_of_zeros_takes_its_share() {
     let (plain, zero) = (MultiheadAttention::new(4, 2), MultiheadAttention::new(4, 2));
@@ -44,19 +44,19 @@ fn a_key_of_zeros_takes_its_share() {
     };
     let weights = [weights(&plain), weights(&zero)];
     assert_eq!(*weights[1].shape(), [2, 2, 3, 4]);
-    // What the others have left is shared as it was.
+    // The other keys share the rest in the same proportions.
     let others = weights[1].narrow(-1, 0, 3).unwrap();
     let sums = others.sum_axes(&[-1], true).unwrap();
     assert_abs_diff_eq!(weights[0], others.div(&sums).unwrap(), epsilon = 1e-12);
     assert!(sums.to_vec().iter().all(|&sum| sum < 1.0));
 
-    // With everything masked, only the zeros are left.
+    // With all other keys masked, only the zeros are left.
     let nothing = AttentionMask::Keep(Tensor::full([3, 3], false));
     let y = zero.attend(&x, &x, &x, Attend { mask: nothing, ..Attend::default() }).unwrap();
     assert_abs_diff_eq!(*y.value(), Tensor::zeros([2, 3, 4]), epsilon = 1e-12);
 }
 
-/// Some positions at a time, with a cache, give what all at once do.
+/// Several calls with a cache give the same result as one call.
 #[test]
 fn a_cache_changes_nothing() {
     for settings in [MultiheadAttention::new(8, 2), MultiheadAttention::new(8, 2).rotary(1e4)] {
@@ -102,8 +102,8 @@ fn padding_changes_nothing() {
     }
 }
 
-/// The weights' way of attending gives what the tiled one does, and the output
-/// is the weights' sum of the values.
+/// Attention with weights gives the result of the tiled kernel, and the output
+/// is the sum of the values with these weights.
 #[test]
 fn weights_are_those_of_the_output() {
     for settings in [MultiheadAttention::new(8, 2), MultiheadAttention::new(8, 2).add_bias_kv(true)]

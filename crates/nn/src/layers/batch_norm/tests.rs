@@ -1,4 +1,4 @@
-//! Statistics of batches, running averages, settings and mistakes.
+//! Statistics of batches, running averages, settings and errors.
 
 use dendra_autograd::{Parameters, Tape, check_gradient};
 use dendra_tensor::{Rng, Tensor};
@@ -41,7 +41,7 @@ fn without_momentum_running_statistics_are_averages() {
     let batch = |i| Tensor::from([[1.0, 2.0], [3.0, i]]);
     step(&mut layer, &batch(0.0));
     assert_eq!(values(&layer.running_mean), [2.0, 1.0]);
-    // Two passes of one step count one after the other.
+    // Two passes of one step update the statistics one after the other.
     let pass = |i| layer.forward(&Tape::training(0, 0).leaf(batch(i))).unwrap();
     let mut both = pass(1.0).sum().backward().unwrap();
     both.accumulate(pass(2.0).sum().backward().unwrap());

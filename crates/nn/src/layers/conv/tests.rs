@@ -92,7 +92,7 @@ fn same_padding_keeps_the_size_and_is_pytorchs() {
     let x = Var::new(Tensor::from([[[1.0, 2.0, 4.0, 8.0]]]));
     let sums = |layer: Conv1d| layer.forward(&x).unwrap().value().to_vec();
     assert_eq!(sums(ones(Conv1d::new(1, 1, 3))), [3.0, 7.0, 14.0, 12.0]);
-    // Of an odd number of zeros, the end gets one more.
+    // An odd number of zeros has one more at the end.
     assert_eq!(sums(ones(Conv1d::new(1, 1, 2))), [3.0, 6.0, 12.0, 8.0]);
     assert_eq!(sums(ones(Conv1d::new(1, 1, 4))), [7.0, 15.0, 14.0, 12.0]);
     assert_eq!(ones(Conv1d::new(1, 1, 2)).to_string(), "Conv1d 1 → 1, 2, padding same");
@@ -116,7 +116,7 @@ fn the_padding_is_filled_as_its_mode_says() {
     assert_eq!(sums(three().padding_mode(PaddingMode::Reflect)), [5.0, 7.0, 14.0, 16.0]);
     assert_eq!(sums(three().padding_mode(PaddingMode::Replicate)), [4.0, 7.0, 14.0, 20.0]);
     assert_eq!(sums(three().padding_mode(PaddingMode::Circular)), [11.0, 7.0, 14.0, 13.0]);
-    // Of an odd number of elements, the end gets one more.
+    // An odd number of elements has one more at the end.
     let same = Conv1d::new(1, 1, 2).padding(Padding::Same).padding_mode(PaddingMode::Replicate);
     assert_eq!(sums(same), [3.0, 6.0, 12.0, 16.0]);
 
@@ -128,7 +128,7 @@ fn the_padding_is_filled_as_its_mode_says() {
     assert!(format!("{model:?}").contains("3×3, padding same, padding mode Circular"));
     let x = Tensor::normal([2, 1, 4, 6], 0.0, 1.0, &mut Rng::seed(1));
     let y = model.forward(&Var::new(x.clone())).unwrap();
-    // A turned image gives a turned result.
+    // A rotated image gives a rotated result.
     let turned = model.forward(&Var::new(x.roll(2, 3).unwrap())).unwrap();
     assert_eq!(turned.value(), &y.value().roll(1, 3).unwrap());
 
@@ -154,7 +154,8 @@ fn sequences_and_volumes_are_convolved() {
     assert_eq!(error.to_string(), "layer 0 (Conv3d): expected [C, D, H, W], got [2, 9]");
 }
 
-/// The convolution is linear in x, W and b, so ⟨∂, ·⟩ gives it back.
+/// The convolution is linear in x, W and b, so the product with the gradient of
+/// each gives the output back.
 #[test]
 fn gradients_reach_input_weight_and_bias() {
     let mut rng = Rng::seed(3);

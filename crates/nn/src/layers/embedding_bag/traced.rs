@@ -1,4 +1,4 @@
-//! Bags in a trace: one function, since what is padding depends on the data.
+//! Bags in a trace: a single function, because padding depends on the data.
 
 use dendra_autograd::{AnyTensor, AsAny, Function, Param, Tape, Var};
 use dendra_tensor::ops::{Attribute, Attributes};
@@ -7,7 +7,8 @@ use dendra_tensor::{Error, Float, Result, Tensor};
 use super::super::embedding::{TableRules, beside};
 use super::{BagMode, EmbeddingBag};
 
-/// An [`EmbeddingBag`] as a function of its weight, numbers and weights of these.
+/// An [`EmbeddingBag`] as a function of its weight, the indices and their
+/// weights.
 struct Bags {
     mode: BagMode,
     padding_idx: Option<usize>,
@@ -68,7 +69,7 @@ impl Function for Bags {
 }
 
 impl<T: Float> EmbeddingBag<T> {
-    /// As `reduced`, seen by a trace as one function.
+    /// Like `reduced`, recorded in a trace as one function.
     pub(super) fn traced(
         &self,
         tape: &Tape<T>,

@@ -1,4 +1,4 @@
-//! Recurrent cells: one step at a time.
+//! Recurrent cells, which compute one step at a time.
 
 use std::fmt;
 
@@ -13,22 +13,23 @@ use crate::init::{Fans, Init, Source};
 /// The state of a recurrent layer: h, and the cell state c of an LSTM.
 #[derive(Clone, Debug)]
 pub struct RecurrentState<T: Float = f32> {
-    /// The hidden state: `[N, hidden_size]` of a cell, `[num_layers ·
-    /// directions, N, hidden_size]` of a layer, directions innermost.
+    /// The hidden state: `[N, hidden_size]` of a cell, or `[num_layers ·
+    /// directions, N, hidden_size]` of a layer, where the directions are the
+    /// faster index.
     pub h: Var<T>,
     /// The cell state of an LSTM, of the same shape.
     pub c: Option<Var<T>>,
 }
 
 impl<T: Float> RecurrentState<T> {
-    /// The same values on no tape: the next step continues from them without a
-    /// gradient through this one (truncated backpropagation).
+    /// The same values without a tape: the next step continues from them
+    /// without a gradient through this one (truncated backpropagation).
     #[must_use]
     pub fn detach(&self) -> Self {
         Self { h: self.h.detach(), c: self.c.as_ref().map(Var::detach) }
     }
 
-    /// The state after the same change of h and c.
+    /// Applies a function to h and c.
     pub(super) fn each(&self, change: impl Fn(&Var<T>) -> Result<Var<T>>) -> Result<Self> {
         Ok(Self { h: change(&self.h)?, c: self.c.as_ref().map(change).transpose()? })
     }
@@ -38,7 +39,7 @@ impl<T: Float> RecurrentState<T> {
     }
 }
 
-/// The function of the plain recurrent unit.
+/// The activation function of the plain RNN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecurrentNonlinearity {
@@ -49,28 +50,28 @@ pub enum RecurrentNonlinearity {
     ReLU,
 }
 
-/// One step of a long short-term memory; see [`RecurrentCell`].
+/// One step of an LSTM; see [`RecurrentCell`].
 pub type LSTMCell<T = f32> = RecurrentCell<T, 4>;
 
-/// One step of a gated recurrent unit; see [`RecurrentCell`].
+/// One step of a GRU; see [`RecurrentCell`].
 pub type GRUCell<T = f32> = RecurrentCell<T, 3>;
 
-/// One step of a plain recurrent unit; see [`RecurrentCell`].
+/// One step of a plain RNN; see [`RecurrentCell`].
 pub type RNNCell<T = f32> = RecurrentCell<T, 1>;
 
-/// One step of a recurrent layer; use it as [`LSTMCell`], [`GRUCell`] or
-/// [`RNNCell`]. `GATES` is 4, 3 and 1 for these. The formulas are those of
+/// One step of a recurrent layer. Use it as [`LSTMCell`], [`GRUCell`] or
+/// [`RNNCell`]; `GATES` is 4, 3 and 1 for these. The formulas are those of
 /// [`Recurrent`](dendra_tensor::ops::recurrent::Recurrent).
 ///
 /// | | shape |
 /// |---|---|
-/// | input | `[N, input_size]`, or `[input_size]` of one sample, as its state |
-/// | state | `[N, hidden_size]`, 0 when not given |
+/// | input | `[N, input_size]`, or `[input_size]` of one sample, whose state has no N either |
+/// | state | `[N, hidden_size]`, 0 if not given |
 /// | `weight_ih` | `[GATES · hidden_size, input_size]` |
 /// | `weight_hh` | `[GATES · hidden_size, hidden_size]` |
 /// | `bias_ih`, `bias_hh` | `[GATES · hidden_size]` |
 ///
-/// All start as U(±1/√hidden_size).
+/// All are initialised with U(±1/√hidden_size).
 ///
 /// ```
 /// use dendra_nn::GRUCell;
@@ -117,7 +118,7 @@ pub struct CellSettings<const GATES: usize> {
 }
 
 impl CellSettings<1> {
-    /// The function of the unit (tanh).
+    /// The activation function (tanh).
     #[must_use]
     pub fn nonlinearity(self, nonlinearity: RecurrentNonlinearity) -> Self {
         Self { nonlinearity, ..self }
@@ -125,7 +126,7 @@ impl CellSettings<1> {
 }
 
 impl<const GATES: usize> CellSettings<GATES> {
-    /// The cell, its parameters drawn from `rng`.
+    /// Makes the cell with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
@@ -134,11 +135,11 @@ impl<const GATES: usize> CellSettings<GATES> {
         self.init_as(rng)
     }
 
-    /// As [`init`](Self::init), for any number type.
+    /// Like [`init`](Self::init), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<RecurrentCell<T, GATES>> {
         self.build(&mut Source::Random(rng))
     }
@@ -147,7 +148,7 @@ impl<const GATES: usize> CellSettings<GATES> {
         self.build_projected(self.hidden_size, source)
     }
 
-    /// A cell whose state h has another width than its gates.
+    /// Makes a cell whose state h has another width than its gates.
     pub(super) fn build_projected<T: Float>(
         &self,
         state_size: usize,
@@ -183,7 +184,8 @@ pub(super) fn kind<const GATES: usize>() -> &'static str {
 }
 
 impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
-    /// The width of the gates, and of the state unless it is projected.
+    /// The width of the gates, which is also the width of the state unless it
+    /// is projected.
     pub(super) fn hidden_size(&self) -> usize {
         self.weight_hh.value().shape()[0] / GATES
     }
@@ -194,8 +196,8 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
         RecurrentState { h: zeros(), c: (GATES == 4).then(zeros) }
     }
 
-    /// All steps of a sequence `[L, N, input_size]`: their outputs, and the
-    /// last state.
+    /// Runs all steps of a sequence `[L, N, input_size]`. Returns their outputs
+    /// and the last state.
     pub(super) fn run(
         &self,
         x: &Var<T>,
@@ -206,7 +208,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
         self.run_with(weights, x, state, options)
     }
 
-    /// As [`run`](Self::run), with other weights of input and state.
+    /// Like [`run`](Self::run), with other weights of input and state.
     pub(super) fn run_with(
         &self,
         [w, u]: [Var<T>; 2],
@@ -234,7 +236,7 @@ impl<T: Float, const GATES: usize> RecurrentCell<T, GATES> {
         Ok((all.narrow(0, 0, length)?, RecurrentState { h: last(0)?, c }))
     }
 
-    /// The state after one step on `x`, from `state` or from 0.
+    /// The state after one step on `x`, starting from `state` or from 0.
     ///
     /// # Errors
     ///
@@ -264,7 +266,7 @@ impl<T: Float, const GATES: usize> fmt::Display for RecurrentCell<T, GATES> {
     }
 }
 
-/// The states of several cells, one after the other along a new first axis.
+/// Stacks the states of several cells along a new first axis.
 pub(super) fn stacked<T: Float>(states: &[RecurrentState<T>]) -> Result<RecurrentState<T>> {
     let parts: Vec<Vec<&Var<T>>> = states.iter().map(|state| state.parts().collect()).collect();
     let part = |index: usize| {

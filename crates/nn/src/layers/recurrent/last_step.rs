@@ -1,4 +1,4 @@
-//! The last of the steps of a sequence.
+//! The last step of a sequence.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::module::Module;
 use crate::settings::own_settings;
 
 /// The last of the steps `[N, L, …]`, of shape `[N, …]`, for use after a
-/// recurrent layer of one direction. In the reverse direction the last step has
-/// seen only one input: for both directions use
+/// recurrent layer of one direction. In the reverse direction the last step
+/// depends on one input only; for both directions use
 /// [`last_state`](super::RecurrentSettings::last_state).
 ///
 /// ```
@@ -38,7 +38,8 @@ impl<T: Float> Module<T> for LastStep {
         let steps = match x.shape()[..] {
             [_, steps, ..] if steps > 0 => steps,
             _ => {
-                let message = format!("expected [N, L, …] of at least one step, got {}", x.shape());
+                let message =
+                    format!("expected [N, L, …] with at least one step, got {}", x.shape());
                 return Err(Error::shape("LastStep", message));
             }
         };

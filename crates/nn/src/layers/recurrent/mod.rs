@@ -1,4 +1,4 @@
-//! Recurrent layers: LSTM, GRU and the plain one.
+//! Recurrent layers: LSTM, GRU and the plain RNN.
 
 mod cell;
 mod last_step;

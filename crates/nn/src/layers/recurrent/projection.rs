@@ -5,14 +5,14 @@ use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Tensor};
 
 use super::cell::{RecurrentCell, RecurrentState};
 
-/// All steps of a sequence `[L, N, input_size]`: their projected outputs, and
-/// the last state.
+/// Runs all steps of a sequence `[L, N, input_size]`. Returns their projected
+/// outputs and the last state.
 ///
-/// With h = R·m, where m is what the gates give, the product U·h of the step
-/// before is (U·R)·m. So this is an LSTM without a projection whose state is m
-/// and whose recurrent weight is U·R, followed by one product with R for all
-/// steps at once. The first h is not of the form R·m: it is concatenated to the
-/// input of the first step, with the weights `[W, U]`.
+/// With h = R·m, where m is the output of the gates, the product U·h of the
+/// previous step is (U·R)·m. So the layer is an LSTM without a projection, with
+/// the state m and the recurrent weight U·R, followed by one product with R for
+/// all steps at once. The first h is not of the form R·m: it is concatenated to
+/// the input of the first step, with the weights `[W, U]`.
 pub(super) fn run<T: Float, const GATES: usize>(
     cell: &RecurrentCell<T, GATES>,
     weight_hr: &Param<T>,

@@ -17,16 +17,16 @@ use crate::layers::Dropout;
 use crate::module::Module;
 use crate::settings::{Settings, initialised_by, open_input};
 
-/// Long short-term memory; see [`Recurrent`].
+/// A long short-term memory; see [`Recurrent`].
 pub type LSTM<T = f32> = Recurrent<T, 4>;
 
-/// The gated recurrent unit; see [`Recurrent`].
+/// A gated recurrent unit; see [`Recurrent`].
 pub type GRU<T = f32> = Recurrent<T, 3>;
 
-/// The plain recurrent network of Elman; see [`Recurrent`].
+/// A plain (Elman) RNN; see [`Recurrent`].
 pub type RNN<T = f32> = Recurrent<T, 1>;
 
-/// A recurrent network of one or more layers, in one or both directions; use it
+/// A recurrent network of one or more layers, in one or both directions. Use it
 /// as [`LSTM`], [`GRU`] or [`RNN`].
 ///
 /// With D directions, for sequences of L steps:
@@ -37,8 +37,8 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// | output | `[L, N, D · hidden_size]`, or `[N, L, D · hidden_size]` |
 /// | state h, and c of the LSTM | `[num_layers · D, N, hidden_size]` |
 ///
-/// Or without N: one sequence `[L, input_size]` with a state `[num_layers · D,
-/// hidden_size]`.
+/// Without N, the input is one sequence `[L, input_size]` with a state
+/// `[num_layers · D, hidden_size]`.
 ///
 /// | parameter | shape |
 /// |---|---|
@@ -46,10 +46,10 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// | `weight_hh_l0` | `[GATES · hidden_size, hidden_size]` |
 /// | `bias_ih_l0`, `bias_hh_l0` | `[GATES · hidden_size]` |
 ///
-/// Further layers, `_l1` and so on, take the D · hidden_size outputs of the one
-/// before; the other direction has the suffix `_reverse`. All parameters start
-/// as U(±1/√hidden_size). The formulas are those of
-/// [`dendra_tensor::ops::recurrent::Recurrent`].
+/// Further layers, `_l1` and so on, take the D · hidden_size outputs of the
+/// previous one; the reverse direction has the suffix `_reverse`. All
+/// parameters are initialised with U(±1/√hidden_size). The formulas are those
+/// of [`dendra_tensor::ops::recurrent::Recurrent`].
 ///
 /// An LSTM with a `proj_size` multiplies its output by `weight_hr_l0`,
 /// `[proj_size, hidden_size]`, and passes that on (Sak et al., "Long short-term
@@ -57,8 +57,8 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// modeling", 2014): the output, h, and the inputs of `weight_hh` and of
 /// further layers then have the width `proj_size` instead of `hidden_size`.
 ///
-/// [`Module::forward`] starts from a state of 0 and returns the outputs, or
-/// with [`last_state`](RecurrentSettings::last_state) the last state.
+/// [`Module::forward`] starts from a state of 0 and returns the outputs, or the
+/// last state with [`last_state`](RecurrentSettings::last_state).
 /// [`run`](Self::run) also takes and returns states, and takes the lengths of
 /// the samples.
 ///
@@ -80,7 +80,7 @@ pub type RNN<T = f32> = Recurrent<T, 1>;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Recurrent<T: Float, const GATES: usize> {
-    /// Layer after layer, in each one direction after the other.
+    /// Ordered by layer, then by direction.
     cells: Vec<RecurrentCell<T, GATES>>,
     /// One for each cell, or none.
     projections: Vec<Param<T>>,
@@ -101,7 +101,7 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
         )
     }
 
-    /// As [`new`](Self::new) for [`Sequential`](crate::Sequential), which
+    /// Like [`new`](Self::new) for [`Sequential`](crate::Sequential), which
     /// infers `input_size`.
     pub fn lazy(hidden_size: usize) -> RecurrentSettings<GATES> {
         RecurrentSettings::with_defaults(None, hidden_size, 0, RecurrentNonlinearity::Tanh)
@@ -114,17 +114,17 @@ impl<const GATES: usize> Recurrent<f32, GATES> {
 pub struct RecurrentSettings<const GATES: usize> {
     input_size: Option<usize>,
     hidden_size: usize,
-    /// The number of layers, each of which takes the outputs of the one before.
+    /// The number of layers. Each layer takes the outputs of the previous one.
     #[set(default = 1)]
     num_layers: usize,
     /// Whether the layers have biases.
     #[set(default = true)]
     bias: bool,
-    /// Whether the batch axis of input and output comes before the axis of the
-    /// steps. In states it is always the second axis.
+    /// Whether the batch axis of input and output comes before the sequence
+    /// axis. In states it is always the second axis.
     #[set(default = false)]
     batch_first: bool,
-    /// The probability with which an output is set to 0 between two layers, in
+    /// The probability of setting an output to 0 between two layers, in
     /// training.
     #[set(default = 0.0)]
     dropout: f64,
@@ -142,7 +142,7 @@ pub struct RecurrentSettings<const GATES: usize> {
     nonlinearity: RecurrentNonlinearity,
 }
 
-/// The values that a file omits.
+/// The defaults, which files leave out.
 fn is_zero(size: &usize) -> bool {
     *size == 0
 }
@@ -163,8 +163,8 @@ impl<const GATES: usize> RecurrentSettings<GATES> {
 }
 
 impl RecurrentSettings<4> {
-    /// The width that outputs are projected to, less than `hidden_size`; 0 for
-    /// no projection (0).
+    /// The width of the projected outputs, less than `hidden_size`; 0 for no
+    /// projection (0).
     #[must_use]
     pub fn proj_size(self, proj_size: usize) -> Self {
         Self { proj_size, ..self }
@@ -172,7 +172,7 @@ impl RecurrentSettings<4> {
 }
 
 impl RecurrentSettings<1> {
-    /// The function of the units (tanh).
+    /// The activation function (tanh).
     #[must_use]
     pub fn nonlinearity(self, nonlinearity: RecurrentNonlinearity) -> Self {
         Self { nonlinearity, ..self }
@@ -190,7 +190,7 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
     fn infer(&mut self, input: &Shape) -> Result<Shape> {
         let kind = kind::<GATES>();
         if !self.batch_first {
-            let message = "a network has the batch axis first: set batch_first(true)";
+            let message = "expected batch_first(true), because Sequential has the batch axis first";
             return Err(Error::argument(kind, message));
         }
         let &[length, features] = &input[..] else {
@@ -245,10 +245,10 @@ impl<const GATES: usize> Settings for RecurrentSettings<GATES> {
 }
 
 impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
-    /// The outputs of all steps and the last states, from `state` or from 0.
-    /// With `lengths`, only that many steps of each sample count, in both
-    /// directions: later outputs are 0, and the last state is that at the end
-    /// of the sample.
+    /// The outputs of all steps and the last states, starting from `state` or
+    /// from 0. With `lengths`, only that many steps of each sample are
+    /// computed, in both directions: later outputs are 0, and the last state is
+    /// the one at the end of the sample.
     ///
     /// # Errors
     ///
@@ -263,7 +263,7 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
             .map_err(|error| context::in_layer(error, self.path(), self))
     }
 
-    /// The state h of the last layer, its directions side by side.
+    /// The state h of the last layer, with its directions concatenated.
     fn last_layer(&self, h: &Var<T>) -> Result<Var<T>> {
         let first = self.cells.len() - self.directions;
         let of_direction = |direction| h.narrow(0, first + direction, 1)?.squeeze(0);
@@ -326,8 +326,8 @@ impl<T: Float, const GATES: usize> Recurrent<T, GATES> {
         Ok((output, stacked(&last)?))
     }
 
-    /// One sequence `[L, input_size]` without the batch axis, and states without
-    /// it.
+    /// Runs one sequence `[L, input_size]` without the batch axis, with states
+    /// without it.
     fn run_sample(
         &self,
         x: &Var<T>,
@@ -377,7 +377,7 @@ impl<T: Float, const GATES: usize> Module<T> for Recurrent<T, GATES> {
     }
 }
 
-/// Walks through the parameters under PyTorch's names.
+/// Visits the parameters with PyTorch's names.
 macro_rules! walk {
     ($self:ident, $path:ident, $visitor:ident, $visit:ident, $iter:ident, $option:ident) => {{
         let directions = $self.directions;
@@ -431,12 +431,12 @@ impl<T: Float, const GATES: usize> fmt::Display for Recurrent<T, GATES> {
     }
 }
 
-/// Sequences `[length, …]` side by side in one tensor `[L, N, …]`, filled up
-/// with 0 to the longest, and their lengths.
+/// Combines sequences `[length, …]` to one tensor `[L, N, …]`, padded with 0 to
+/// the longest, and returns their lengths.
 ///
 /// # Errors
 ///
-/// When there is none, or they differ in another axis than the first.
+/// When there is no sequence, or they differ in another axis than the first.
 ///
 /// ```
 /// use dendra_nn::pad_sequence;
@@ -450,7 +450,7 @@ impl<T: Float, const GATES: usize> fmt::Display for Recurrent<T, GATES> {
 pub fn pad_sequence<T: Float>(sequences: &[Tensor<T>]) -> Result<(Tensor<T>, Vec<usize>)> {
     let lengths = sequences.iter().map(|sequence| match sequence.shape().first() {
         Some(&length) => Ok(length),
-        None => Err(Error::shape("pad_sequence", "a scalar is no sequence")),
+        None => Err(Error::shape("pad_sequence", "expected sequences [length, …], got a scalar")),
     });
     let lengths = lengths.collect::<Result<Vec<usize>>>()?;
     let longest = lengths.iter().copied().max().unwrap_or(0);

@@ -9,13 +9,13 @@ use dendra_tensor::{AttentionMask, Float, Result, Rng, Tensor};
 use super::{Shared, TransformerSettings};
 use crate::layers::{Attend, KeyValueCache, LayerNorm, Linear, MultiheadAttention};
 
-/// A layer of a transformer's decoder: attention of the target to itself, then
-/// to the encoder's output, then a feed-forward network at each position, each
-/// added to its input and normalised, before or behind as in a
+/// A layer of a transformer decoder: self-attention of the target, attention to
+/// the output of the encoder, and a feed-forward network at each position. Each
+/// is added to its input and normalised before or after, as in a
 /// [`TransformerEncoderLayer`](super::TransformerEncoderLayer).
 ///
-/// Target and output are `[L, N, d_model]`, the encoder's output, the memory, is
-/// `[S, N, d_model]`; with `batch_first` N comes first.
+/// Target and output are `[L, N, d_model]`; the output of the encoder, the
+/// memory, is `[S, N, d_model]`. With `batch_first` N comes first.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -31,15 +31,15 @@ use crate::layers::{Attend, KeyValueCache, LayerNorm, Linear, MultiheadAttention
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct TransformerDecoderLayer<T: Float = f32> {
-    /// The attention of the target to itself.
+    /// The self-attention of the target.
     pub self_attn: MultiheadAttention<T>,
     /// The attention of the target to the memory.
     pub multihead_attn: MultiheadAttention<T>,
-    /// The first map of the feed-forward network.
+    /// The first linear layer of the feed-forward network.
     pub linear1: Linear<T>,
-    /// The second one.
+    /// The second linear layer.
     pub linear2: Linear<T>,
-    /// The normalisation of the attention to itself.
+    /// The normalisation of the self-attention.
     pub norm1: LayerNorm<T>,
     /// The normalisation of the attention to the memory.
     pub norm2: LayerNorm<T>,
@@ -59,13 +59,13 @@ impl TransformerDecoderLayer {
 /// The options of a call of a decoder.
 #[derive(Debug)]
 pub struct Decode<'a, T: Float = f32> {
-    /// Which scores of the target with itself count.
+    /// The mask of the self-attention scores.
     pub mask: AttentionMask<T>,
     /// Which positions of the target are padding, `[N, L]`.
     pub key_padding_mask: Option<&'a Tensor<bool>>,
-    /// Whether a position of the target sees only itself and those before.
+    /// Whether a position of the target attends only to positions up to itself.
     pub is_causal: bool,
-    /// Which scores of the target with the memory count.
+    /// The mask of the scores between target and memory.
     pub memory_mask: AttentionMask<T>,
     /// Which positions of the memory are padding, `[N, S]`.
     pub memory_key_padding_mask: Option<&'a Tensor<bool>>,
@@ -84,7 +84,7 @@ impl<T: Float> Default for Decode<'_, T> {
 }
 
 impl<T: Float> Decode<'_, T> {
-    /// The part for the target and the part for the memory.
+    /// The options for self-attention and for attention to the memory.
     fn parts(&self) -> [Attend<'_, T>; 2] {
         let target = Attend {
             mask: self.mask.clone(),
@@ -103,21 +103,21 @@ impl<T: Float> Decode<'_, T> {
 }
 
 impl TransformerSettings {
-    /// A layer of a decoder, its parameters drawn from `rng`.
+    /// Makes a decoder layer with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
-    /// When the width does not divide into the heads, or a setting is out of
-    /// range.
+    /// When `d_model` is not a multiple of the number of heads, or a setting is
+    /// out of range.
     pub fn init_decoder(&self, rng: &mut Rng) -> Result<TransformerDecoderLayer> {
         self.init_decoder_as(rng)
     }
 
-    /// As [`init_decoder`](Self::init_decoder), for any number type.
+    /// Like [`init_decoder`](Self::init_decoder), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init_decoder`](Self::init_decoder).
+    /// Like [`init_decoder`](Self::init_decoder).
     pub fn init_decoder_as<T: Float>(&self, rng: &mut Rng) -> Result<TransformerDecoderLayer<T>> {
         Ok(TransformerDecoderLayer {
             self_attn: self.self_attention(rng)?,
@@ -131,12 +131,12 @@ impl TransformerSettings {
         })
     }
 
-    /// A decoder of `num_layers` layers, without a normalisation after them
-    /// unless it is given one.
+    /// Makes a decoder of `num_layers` layers. It has no final normalisation;
+    /// set `norm` to add one.
     ///
     /// # Errors
     ///
-    /// As [`init_decoder`](Self::init_decoder).
+    /// Like [`init_decoder`](Self::init_decoder).
     pub fn stack_decoder<T: Float>(
         &self,
         num_layers: usize,
@@ -182,18 +182,17 @@ impl<T: Float> fmt::Display for TransformerDecoderLayer<T> {
     }
 }
 
-/// Layers of a decoder one after the other, and a normalisation after them
-/// where there is one.
+/// The layers of a decoder in sequence, with an optional final normalisation.
 #[derive(Clone, Debug, Parameters)]
 pub struct TransformerDecoder<T: Float = f32> {
     /// The layers.
     pub layers: Vec<TransformerDecoderLayer<T>>,
-    /// The normalisation after them.
+    /// The final normalisation.
     pub norm: Option<LayerNorm<T>>,
 }
 
 impl<T: Float> TransformerDecoder<T> {
-    /// The output, with the same masks in every layer.
+    /// The output, with the same masks in each layer.
     ///
     /// # Errors
     ///
@@ -211,13 +210,14 @@ impl<T: Float> TransformerDecoder<T> {
         super::normalised(self.norm.as_ref(), x)
     }
 
-    /// The output for the positions that follow those in `caches`, one for each
-    /// layer; each position sees itself and those before, and the whole memory
-    /// but its padding.
+    /// The output for the positions that follow those in `caches`, one cache
+    /// for each layer. Each position attends to positions up to itself and to
+    /// the whole memory except its padding.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit, or there are not as many caches as layers.
+    /// When the shapes do not fit, or the number of caches is not the number of
+    /// layers.
     pub fn decode_cached(
         &self,
         target: &Var<T>,

@@ -10,16 +10,15 @@ use super::{Shared, TransformerSettings};
 use crate::layers::{Attend, KeyValueCache, LayerNorm, Linear, MultiheadAttention};
 use crate::module::Module;
 
-/// A layer of a transformer's encoder: attention of a sequence to itself, then
-/// a feed-forward network at each position, each added to its input and
-/// normalised.
+/// A layer of a transformer encoder: self-attention, then a feed-forward
+/// network at each position. Each is added to its input and normalised.
 ///
-/// Behind the sum: x ← norm1(x + attention(x)), x ← norm2(x + feed_forward(x)).
-/// With `norm_first`: x ← x + attention(norm1(x)), x ← x +
-/// feed_forward(norm2(x)). Input and output are `[L, N, d_model]`, or
-/// `[N, L, d_model]` with `batch_first`.
+/// By default the sum is normalised: x ← norm1(x + attention(x)), x ← norm2(x +
+/// feed_forward(x)). With `norm_first` the input of each part is: x ← x +
+/// attention(norm1(x)), x ← x + feed_forward(norm2(x)). Input and output are
+/// `[L, N, d_model]`, or `[N, L, d_model]` with `batch_first`.
 ///
-/// With `is_causal` in the call it is a layer of a generator, a GPT.
+/// With `is_causal` in the call it is a layer of a generator such as GPT.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -36,9 +35,9 @@ use crate::module::Module;
 pub struct TransformerEncoderLayer<T: Float = f32> {
     /// The attention.
     pub self_attn: MultiheadAttention<T>,
-    /// The first map of the feed-forward network.
+    /// The first linear layer of the feed-forward network.
     pub linear1: Linear<T>,
-    /// The second one.
+    /// The second linear layer.
     pub linear2: Linear<T>,
     /// The normalisation of the attention.
     pub norm1: LayerNorm<T>,
@@ -56,21 +55,21 @@ impl TransformerEncoderLayer {
 }
 
 impl TransformerSettings {
-    /// A layer of an encoder, its parameters drawn from `rng`.
+    /// Makes an encoder layer with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
-    /// When the width does not divide into the heads, or a setting is out of
-    /// range.
+    /// When `d_model` is not a multiple of the number of heads, or a setting is
+    /// out of range.
     pub fn init_encoder(&self, rng: &mut Rng) -> Result<TransformerEncoderLayer> {
         self.init_encoder_as(rng)
     }
 
-    /// As [`init_encoder`](Self::init_encoder), for any number type.
+    /// Like [`init_encoder`](Self::init_encoder), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init_encoder`](Self::init_encoder).
+    /// Like [`init_encoder`](Self::init_encoder).
     pub fn init_encoder_as<T: Float>(&self, rng: &mut Rng) -> Result<TransformerEncoderLayer<T>> {
         Ok(TransformerEncoderLayer {
             self_attn: self.self_attention(rng)?,
@@ -82,12 +81,12 @@ impl TransformerSettings {
         })
     }
 
-    /// An encoder of `num_layers` layers, without a normalisation after them
-    /// unless it is given one.
+    /// Makes an encoder of `num_layers` layers. It has no final normalisation;
+    /// set `norm` to add one.
     ///
     /// # Errors
     ///
-    /// As [`init_encoder`](Self::init_encoder).
+    /// Like [`init_encoder`](Self::init_encoder).
     pub fn stack_encoder<T: Float>(
         &self,
         num_layers: usize,
@@ -124,8 +123,7 @@ impl<T: Float> fmt::Display for TransformerEncoderLayer<T> {
     }
 }
 
-/// Layers of an encoder one after the other, and a normalisation after them
-/// where there is one.
+/// The layers of an encoder in sequence, with an optional final normalisation.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -147,20 +145,20 @@ impl<T: Float> fmt::Display for TransformerEncoderLayer<T> {
 pub struct TransformerEncoder<T: Float = f32> {
     /// The layers.
     pub layers: Vec<TransformerEncoderLayer<T>>,
-    /// The normalisation after them.
+    /// The final normalisation.
     pub norm: Option<LayerNorm<T>>,
 }
 
 impl<T: Float> TransformerEncoder<T> {
-    /// The output, with the same masks in every layer. (A cache belongs to one
-    /// layer, see [`encode_cached`](Self::encode_cached).)
+    /// The output, with the same masks in each layer. (A cache belongs to one
+    /// layer; see [`encode_cached`](Self::encode_cached).)
     ///
     /// # Errors
     ///
     /// When the shapes do not fit, or a cache is given.
     pub fn encode(&self, x: &Var<T>, options: &Attend<'_, T>) -> Result<Var<T>> {
         if options.cache.is_some() {
-            let message = "each layer has a cache of its own: use encode_cached";
+            let message = "expected no cache: each layer needs its own, use encode_cached";
             return Err(Error::argument("TransformerEncoder", message));
         }
         let mut x = x.clone();
@@ -172,12 +170,13 @@ impl<T: Float> TransformerEncoder<T> {
         super::normalised(self.norm.as_ref(), x)
     }
 
-    /// The output for the positions that follow those in `caches`, one for each
-    /// layer; each position sees itself and those before.
+    /// The output for the positions that follow those in `caches`, one cache
+    /// for each layer. Each position attends to positions up to itself.
     ///
     /// # Errors
     ///
-    /// When the shapes do not fit, or there are not as many caches as layers.
+    /// When the shapes do not fit, or the number of caches is not the number of
+    /// layers.
     pub fn encode_cached(&self, x: &Var<T>, caches: &mut [KeyValueCache<T>]) -> Result<Var<T>> {
         super::check_caches("TransformerEncoder", self.layers.len(), caches.len())?;
         let mut x = x.clone();

@@ -18,7 +18,7 @@ use crate::init::Source;
 use crate::module::Module;
 use crate::settings::Settings as _;
 
-/// The function between the two maps of a transformer's feed-forward network.
+/// The activation function of a transformer's feed-forward network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FeedForwardActivation {
     /// max(x, 0).
@@ -31,22 +31,22 @@ pub enum FeedForwardActivation {
 /// The settings of a [`TransformerEncoderLayer`], a [`TransformerDecoderLayer`]
 /// or a whole [`Transformer`].
 ///
-/// `init_encoder` and `init_decoder` make a layer of them, `stack_encoder` and
-/// `stack_decoder` several, `init` a transformer.
+/// `init_encoder` and `init_decoder` make one layer, `stack_encoder` and
+/// `stack_decoder` several, and `init` makes a transformer.
 #[derive(Clone, Debug, Setters)]
 pub struct TransformerSettings {
     d_model: usize,
     nhead: usize,
-    /// The number of layers of the encoder of a [`Transformer`].
+    /// The number of encoder layers of a [`Transformer`].
     #[set(default = 6)]
     num_encoder_layers: usize,
-    /// The number of layers of the decoder of a [`Transformer`].
+    /// The number of decoder layers of a [`Transformer`].
     #[set(default = 6)]
     num_decoder_layers: usize,
-    /// The width between the two linear maps of the feed-forward network.
+    /// The width between the two linear layers of the feed-forward network.
     #[set(default = 2048)]
     dim_feedforward: usize,
-    /// The probability with which a value is set to 0 in training.
+    /// The probability of setting a value to 0 in training.
     #[set(default = 0.1)]
     dropout: f64,
     /// The activation function of the feed-forward network.
@@ -55,10 +55,10 @@ pub struct TransformerSettings {
     /// The number that the normalisations add to the variance.
     #[set(default = 1e-5)]
     layer_norm_eps: f64,
-    /// Whether the batch axis comes before the axis of the steps.
+    /// Whether the batch axis comes before the sequence axis.
     #[set(default = false)]
     batch_first: bool,
-    /// Whether each part normalises its input, instead of the sum of its input
+    /// Whether each part normalises its input instead of the sum of its input
     /// and output.
     #[set(default = false)]
     norm_first: bool,
@@ -66,8 +66,8 @@ pub struct TransformerSettings {
     #[set(default = true)]
     bias: bool,
     /// Rotates the queries and keys of self-attention by their positions, with
-    /// this base; see [`RotaryEmbedding`](super::RotaryEmbedding). They are not
-    /// rotated by default.
+    /// this base; see [`RotaryEmbedding`](super::RotaryEmbedding). There is no
+    /// rotation by default.
     #[set]
     rotary: Option<f64>,
 }
@@ -101,7 +101,7 @@ impl TransformerSettings {
     }
 }
 
-/// The part without parameters that layers of encoders and decoders share.
+/// The settings that layers of encoders and decoders share.
 #[derive(Clone, Debug)]
 struct Shared {
     dropout: Dropout,
@@ -109,7 +109,7 @@ struct Shared {
     norm_first: bool,
 }
 
-/// Each layer needs a cache of its own.
+/// Checks that there is one cache for each layer.
 fn check_caches(context: &str, layers: usize, caches: usize) -> Result<()> {
     if layers == caches {
         return Ok(());
@@ -118,7 +118,7 @@ fn check_caches(context: &str, layers: usize, caches: usize) -> Result<()> {
     Err(Error::argument(context, message))
 }
 
-/// The normalisation after all layers, if there is one.
+/// Applies the final normalisation, if there is one.
 fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>> {
     match norm {
         Some(norm) => norm.forward(&x),
@@ -127,7 +127,8 @@ fn normalised<T: Float>(norm: Option<&LayerNorm<T>>, x: Var<T>) -> Result<Var<T>
 }
 
 impl Shared {
-    /// x plus the output of a part for it, normalised before or after.
+    /// Adds the output of a part to its input, with normalisation before or
+    /// after.
     fn add<T: Float>(
         &self,
         x: &Var<T>,

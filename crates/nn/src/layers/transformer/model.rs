@@ -1,4 +1,4 @@
-//! Encoder and decoder together.
+//! The whole transformer: encoder and decoder.
 
 use std::fmt;
 
@@ -10,13 +10,14 @@ use super::{Decode, TransformerDecoder, TransformerEncoder, TransformerSettings}
 use crate::init::{Init, initialise};
 use crate::layers::Attend;
 
-/// A transformer from one sequence to another: an encoder makes a memory of the
-/// source, which a decoder attends to while it goes through the target. Both
-/// have a normalisation after their layers.
+/// A transformer from one sequence to another: the encoder turns the source
+/// into a memory, to which the decoder attends while it processes the target.
+/// Both have a final normalisation.
 ///
-/// Source and output have the shapes that [`TransformerEncoder`] and
-/// [`TransformerDecoder`] give them; embeddings, positions and the map to
-/// classes are outside. All matrices start by Xavier's uniform distribution.
+/// Source and output have the shapes of [`TransformerEncoder`] and
+/// [`TransformerDecoder`]. Embeddings, positions and the projection to classes
+/// are not included. All matrices are initialised with Xavier's uniform
+/// distribution.
 ///
 /// ```
 /// use dendra_nn::autograd::Var;
@@ -45,9 +46,9 @@ use crate::layers::Attend;
 /// ```
 #[derive(Clone, Debug, Parameters)]
 pub struct Transformer<T: Float = f32> {
-    /// The layers over the source.
+    /// The encoder.
     pub encoder: TransformerEncoder<T>,
-    /// The layers over the target.
+    /// The decoder.
     pub decoder: TransformerDecoder<T>,
 }
 
@@ -60,21 +61,21 @@ impl Transformer {
 }
 
 impl TransformerSettings {
-    /// A [`Transformer`], its parameters drawn from `rng`.
+    /// Makes a [`Transformer`] with parameters drawn from `rng`.
     ///
     /// # Errors
     ///
-    /// When the width does not divide into the heads, or a setting is out of
-    /// range.
+    /// When `d_model` is not a multiple of the number of heads, or a setting is
+    /// out of range.
     pub fn init(&self, rng: &mut Rng) -> Result<Transformer> {
         self.init_as(rng)
     }
 
-    /// As [`init`](Self::init), for any number type.
+    /// Like [`init`](Self::init), for any number type.
     ///
     /// # Errors
     ///
-    /// As [`init`](Self::init).
+    /// Like [`init`](Self::init).
     pub fn init_as<T: Float>(&self, rng: &mut Rng) -> Result<Transformer<T>> {
         let mut encoder = self.stack_encoder(self.num_encoder_layers, rng)?;
         let mut decoder = self.stack_decoder(self.num_decoder_layers, rng)?;
@@ -131,7 +132,8 @@ mod tests {
         for name in ["encoder.norm.weight", "decoder.norm.bias", "decoder.layers.5.norm3.bias"] {
             assert!(state.get(name).is_some(), "{name}");
         }
-        // Xavier's bounds, which those of a linear layer do not reach.
+        // The bounds of Xavier's distribution, which are wider than those of a
+        // linear layer.
         let weight = model.encoder.layers[0].linear1.weight.value().to_vec();
         let bound = (6.0_f32 / 12.0).sqrt();
         let largest = weight.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));

@@ -6,9 +6,9 @@ use dendra_nn::tensor::{Float, InterpolateMode, Ops, Result, Rng};
 use dendra_nn::{
     AdaptiveAvgPool, AdaptiveMaxPool, AlphaDropout, AvgPool, BatchNorm3d, Bilinear, ChannelShuffle,
     CircularPad, ConstantPad, Conv, ConvTranspose, CosineSimilarity, Dropout1d, Dropout2d,
-    Dropout3d, Extents, Fold, InstanceNorm, LPPool, LocalResponseNorm, Margins, MaxPool, MaxUnpool,
-    Module, Padding, PaddingMode, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle,
-    ReflectionPad, ReplicationPad, Unflatten, Unfold, Upsample, ZeroPad,
+    Dropout3d, Fold, InstanceNorm, LPPool, LocalResponseNorm, Margins, MaxPool, MaxUnpool, Module,
+    Padding, PaddingMode, PairwiseDistance, Parameters, PixelShuffle, PixelUnshuffle,
+    ReflectionPad, ReplicationPad, Sizes, Unflatten, Unfold, Upsample, ZeroPad,
 };
 use serde_json::Value;
 
@@ -58,22 +58,22 @@ pub(crate) fn layer<T: Float>(
             Box::new(layer.beta(number("beta")).k(number("k")))
         }
         "AdaptiveAvgPool3d" => {
-            Box::new(AdaptiveAvgPool::<3>::new(extents::<3>(settings, "output_size")))
+            Box::new(AdaptiveAvgPool::<3>::new(sizes::<3>(settings, "output_size")))
         }
         "AdaptiveMaxPool3d" => {
-            Box::new(AdaptiveMaxPool::<3>::new(extents::<3>(settings, "output_size")))
+            Box::new(AdaptiveMaxPool::<3>::new(sizes::<3>(settings, "output_size")))
         }
         "AdaptiveAvgPool1d" => {
-            Box::new(AdaptiveAvgPool::<1>::new(extents::<1>(settings, "output_size")))
+            Box::new(AdaptiveAvgPool::<1>::new(sizes::<1>(settings, "output_size")))
         }
         "AdaptiveAvgPool2d" => {
-            Box::new(AdaptiveAvgPool::<2>::new(extents::<2>(settings, "output_size")))
+            Box::new(AdaptiveAvgPool::<2>::new(sizes::<2>(settings, "output_size")))
         }
         "AdaptiveMaxPool1d" => {
-            Box::new(AdaptiveMaxPool::<1>::new(extents::<1>(settings, "output_size")))
+            Box::new(AdaptiveMaxPool::<1>::new(sizes::<1>(settings, "output_size")))
         }
         "AdaptiveMaxPool2d" => {
-            Box::new(AdaptiveMaxPool::<2>::new(extents::<2>(settings, "output_size")))
+            Box::new(AdaptiveMaxPool::<2>::new(sizes::<2>(settings, "output_size")))
         }
         "PixelShuffle" => Box::new(PixelShuffle::new(size("upscale_factor"))),
         "ChannelShuffle" => Box::new(ChannelShuffle::new(size("groups"))),
@@ -112,17 +112,17 @@ pub(crate) fn layer<T: Float>(
     }))
 }
 
-fn extents<const D: usize>(settings: &Settings, name: &str) -> Extents<D> {
-    Extents(settings.sizes(name).try_into().unwrap())
+fn sizes<const D: usize>(settings: &Settings, name: &str) -> Sizes<D> {
+    Sizes(settings.sizes(name).try_into().unwrap())
 }
 
 fn conv<T: Float, const D: usize>(settings: &Settings, rng: &mut Rng) -> Result<Conv<T, D>> {
     let channels = |name| settings.integer(name) as usize;
-    let kernel_size = extents::<D>(settings, "kernel_size");
+    let kernel_size = sizes::<D>(settings, "kernel_size");
     let padding = match settings.setting("padding") {
         Value::String(text) if text == "same" => Padding::Same,
         Value::String(text) if text == "valid" => Padding::Valid,
-        _ => Padding::Zeros(extents::<D>(settings, "padding")),
+        _ => Padding::Zeros(sizes::<D>(settings, "padding")),
     };
     let padding_mode = match settings.find_setting("padding_mode").and_then(Value::as_str) {
         Some("reflect") => PaddingMode::Reflect,
@@ -131,10 +131,10 @@ fn conv<T: Float, const D: usize>(settings: &Settings, rng: &mut Rng) -> Result<
         _ => PaddingMode::Zeros,
     };
     Conv::new(channels("in_channels"), channels("out_channels"), kernel_size)
-        .stride(extents::<D>(settings, "stride"))
+        .stride(sizes::<D>(settings, "stride"))
         .padding(padding)
         .padding_mode(padding_mode)
-        .dilation(extents::<D>(settings, "dilation"))
+        .dilation(sizes::<D>(settings, "dilation"))
         .groups(channels("groups"))
         .bias(settings.flag("bias"))
         .init_as(rng)
@@ -172,20 +172,20 @@ fn padding<T: Float, const D: usize>(name: &str, settings: &Settings) -> Box<dyn
 }
 
 fn max_pool<const D: usize>(settings: &Settings) -> MaxPool<D> {
-    let layer = MaxPool::new(extents::<D>(settings, "kernel_size"))
-        .stride(extents::<D>(settings, "stride"))
-        .padding(extents::<D>(settings, "padding"))
+    let layer = MaxPool::new(sizes::<D>(settings, "kernel_size"))
+        .stride(sizes::<D>(settings, "stride"))
+        .padding(sizes::<D>(settings, "padding"))
         .ceil_mode(settings.flag("ceil_mode"));
     match settings.find_setting("dilation") {
-        Some(_) => layer.dilation(extents::<D>(settings, "dilation")),
+        Some(_) => layer.dilation(sizes::<D>(settings, "dilation")),
         None => layer,
     }
 }
 
 fn avg_pool<const D: usize>(settings: &Settings) -> AvgPool<D> {
-    let layer = AvgPool::new(extents::<D>(settings, "kernel_size"))
-        .stride(extents::<D>(settings, "stride"))
-        .padding(extents::<D>(settings, "padding"))
+    let layer = AvgPool::new(sizes::<D>(settings, "kernel_size"))
+        .stride(sizes::<D>(settings, "stride"))
+        .padding(sizes::<D>(settings, "padding"))
         .ceil_mode(settings.flag("ceil_mode"));
     let layer = match settings.find_setting("count_include_pad").and_then(Value::as_bool) {
         Some(counts) => layer.count_include_pad(counts),
@@ -198,8 +198,8 @@ fn avg_pool<const D: usize>(settings: &Settings) -> AvgPool<D> {
 }
 
 fn lp_pool<const D: usize>(settings: &Settings) -> LPPool<D> {
-    LPPool::new(settings.number("norm_type"), extents::<D>(settings, "kernel_size"))
-        .stride(extents::<D>(settings, "stride"))
+    LPPool::new(settings.number("norm_type"), sizes::<D>(settings, "kernel_size"))
+        .stride(sizes::<D>(settings, "stride"))
         .ceil_mode(settings.flag("ceil_mode"))
 }
 
@@ -227,12 +227,12 @@ fn conv_transpose<T: Float, const D: usize>(
     rng: &mut Rng,
 ) -> Result<ConvTranspose<T, D>> {
     let channels = |name| settings.integer(name) as usize;
-    let kernel_size = extents::<D>(settings, "kernel_size");
+    let kernel_size = sizes::<D>(settings, "kernel_size");
     ConvTranspose::new(channels("in_channels"), channels("out_channels"), kernel_size)
-        .stride(extents::<D>(settings, "stride"))
-        .padding(extents::<D>(settings, "padding"))
-        .output_padding(extents::<D>(settings, "output_padding"))
-        .dilation(extents::<D>(settings, "dilation"))
+        .stride(sizes::<D>(settings, "stride"))
+        .padding(sizes::<D>(settings, "padding"))
+        .output_padding(sizes::<D>(settings, "output_padding"))
+        .dilation(sizes::<D>(settings, "dilation"))
         .groups(channels("groups"))
         .bias(settings.flag("bias"))
         .init_as(rng)
@@ -282,9 +282,9 @@ struct Placed<const D: usize> {
 
 fn placed<const D: usize>(settings: &Settings, back: bool) -> Placed<D> {
     let unpool = || {
-        MaxUnpool::new(extents::<D>(settings, "kernel_size"))
-            .stride(extents::<D>(settings, "stride"))
-            .padding(extents::<D>(settings, "padding"))
+        MaxUnpool::new(sizes::<D>(settings, "kernel_size"))
+            .stride(sizes::<D>(settings, "stride"))
+            .padding(sizes::<D>(settings, "padding"))
     };
     Placed { pool: max_pool(settings), unpool: back.then(unpool) }
 }

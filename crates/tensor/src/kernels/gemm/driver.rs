@@ -6,7 +6,6 @@
 //! orientation in which a product is computed, on packing, on the boundaries of
 //! tiles and blocks of C, or on threads, so all of these are chosen for speed
 //! alone.
-//! of these may be chosen for speed alone.
 
 use std::ops::Range;
 use std::ptr;

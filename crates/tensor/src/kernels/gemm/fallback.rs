@@ -22,11 +22,11 @@ impl<T> Shared<T> {
 /// is split.
 const TILE: usize = 64;
 
-/// The size of equal blocks of whole tiles along `extent`. It depends only on
+/// The size of equal blocks of whole tiles along `length`. It depends only on
 /// the amount of work.
-fn block_size(extent: usize, work: usize) -> usize {
+fn block_size(length: usize, work: usize) -> usize {
     let blocks = (work / BLOCK_WORK).clamp(1, MAX_BLOCKS);
-    extent.div_ceil(blocks).next_multiple_of(TILE)
+    length.div_ceil(blocks).next_multiple_of(TILE)
 }
 
 macro_rules! kernels {
@@ -67,13 +67,13 @@ macro_rules! kernels {
             };
             let work = m.saturating_mul(n).saturating_mul(k);
             let split_rows = m >= n;
-            let extent = if split_rows { m } else { n };
-            let size = block_size(extent, work);
+            let length = if split_rows { m } else { n };
+            let size = block_size(length, work);
             let run = |index: usize| {
-                let range = index * size..extent.min((index + 1) * size);
+                let range = index * size..length.min((index + 1) * size);
                 if split_rows { block(range, 0..n) } else { block(0..m, range) }
             };
-            for_each_index(extent.div_ceil(size), &run);
+            for_each_index(length.div_ceil(size), &run);
         }
     )*};
 }

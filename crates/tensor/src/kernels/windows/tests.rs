@@ -28,10 +28,10 @@ fn for_each_geometry(mut check: impl FnMut([usize; 2], Sliding, Windows)) {
 }
 
 /// The coordinate by the definition, or `None` in the padding.
-fn coordinate(s: &Sliding, axis: usize, extent: usize, window: usize, tap: usize) -> Option<usize> {
+fn coordinate(s: &Sliding, axis: usize, size: usize, window: usize, tap: usize) -> Option<usize> {
     let index = (window * s.stride[axis] + tap * s.dilation[axis]) as isize;
     let index = index - s.padding[axis] as isize;
-    (0..extent as isize).contains(&index).then_some(index as usize)
+    (0..size as isize).contains(&index).then_some(index as usize)
 }
 
 #[test]

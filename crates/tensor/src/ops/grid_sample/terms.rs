@@ -4,7 +4,7 @@
 use super::{AxisTap, GridSample, GridSampleMode};
 use crate::element::Float;
 use crate::error::Result;
-use crate::kernels::places::NOWHERE;
+use crate::kernels::offsets::NOWHERE;
 use crate::ops::interpolate::cubic_terms;
 use crate::ops::{Ops, Term};
 use crate::shape::Shape;

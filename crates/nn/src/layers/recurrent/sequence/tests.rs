@@ -1,4 +1,4 @@
-//! Recurrent layers: steps, networks, dropout, projections and mistakes.
+//! Recurrent layers: steps, networks, dropout, projections and errors.
 
 use approx::assert_abs_diff_eq;
 use dendra_autograd::{Param, Tape};
@@ -50,7 +50,7 @@ fn a_network_may_hold_recurrent_layers() {
     let wrong = Sequential::input([7, 3]).layer(LSTM::lazy(5)).build(&mut Rng::seed(0));
     assert_eq!(
         wrong.unwrap_err().to_string(),
-        "layer 0 (LSTM): a network has the batch axis first: set batch_first(true)"
+        "layer 0 (LSTM): expected batch_first(true), because Sequential has the batch axis first"
     );
 }
 
@@ -132,7 +132,7 @@ fn what_does_not_fit_is_named() {
     assert_eq!(narrow, "LSTM 3 → 4 → 2: expected inputs of width 3, got [5, 2, 2]");
 }
 
-/// A projection as wide as the state that leaves it as it is changes nothing.
+/// A projection by the identity matrix changes nothing.
 #[test]
 fn a_projection_is_a_matrix_behind_each_step() {
     let mut rng = Rng::seed(0);

@@ -1,5 +1,5 @@
-//! What every function of the border does: check pointers, catch panics, keep
-//! the text of an error.
+//! Shared code of all C functions: it checks pointers, catches panics, and
+//! keeps the message of the last error.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
@@ -8,23 +8,22 @@ use std::{ptr, slice};
 
 use dendra_tensor::{Element, Error, Result};
 
-/// What a function returns. The text is `dendra_last_error`.
+/// The result of a function. `dendra_last_error` has the message.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The call did what it says.
+    /// The call succeeded.
     Ok = 0,
-    /// An argument is wrong: a null pointer, an unknown name, a wrong length, a
-    /// shape or element type that the network does not take.
+    /// An argument is invalid: a null pointer, an unknown name, a wrong length,
+    /// or a shape or element type that the network does not accept.
     InvalidArgument = 1,
     /// The file does not exist or cannot be read.
     Io = 2,
-    /// The contents of the file are wrong, or no model.
+    /// The contents of the file are invalid, or not a model.
     InvalidFile = 3,
-    /// The buffer for the result is too short. The length that it needs was
-    /// written.
+    /// The buffer for the result is too short. The required length was written.
     BufferTooShort = 4,
-    /// A fault of the library. The network may be used further.
+    /// An internal error of the library. The network remains usable.
     Internal = 5,
 }
 
@@ -40,12 +39,12 @@ impl From<&Error> for Status {
 }
 
 thread_local! {
-    /// The text of this thread's last error.
+    /// The message of this thread's last error.
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// The text of the last error of this thread, in UTF-8; empty before the first.
-/// It is valid until the next call of this thread that fails.
+/// The message of the last error of this thread, in UTF-8; empty before the
+/// first error. It is valid until the next call of this thread that fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn dendra_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
@@ -53,11 +52,11 @@ pub extern "C" fn dendra_last_error() -> *const c_char {
 
 fn keep(message: &str) {
     let message: Vec<u8> = message.bytes().filter(|&byte| byte != 0).collect();
-    // Only a thread that is ending has no place for it.
+    // This fails only on a thread that is ending.
     let _ = LAST.try_with(|last| *last.borrow_mut() = CString::new(message).unwrap_or_default());
 }
 
-/// Why a call stops.
+/// The reason why a call fails.
 pub(crate) enum Stop {
     Error(Error),
     BufferTooShort(String),
@@ -69,7 +68,8 @@ impl From<Error> for Stop {
     }
 }
 
-/// Runs the body of a function; an error or a panic becomes a status and a text.
+/// Runs the body of a function. An error or a panic is converted to a status
+/// and a message.
 pub(crate) fn guard(body: impl FnOnce() -> Result<(), Stop>) -> Status {
     let result = panic::catch_unwind(AssertUnwindSafe(body));
     let stop = match result {
@@ -77,7 +77,7 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<(), Stop>) -> Status {
         Ok(Err(stop)) => stop,
         Err(payload) => {
             let error = Error::panic("dendra", &*payload);
-            // The drop of a payload may panic, too.
+            // Dropping a payload may panic, too.
             std::mem::forget(payload);
             Stop::Error(error)
         }
@@ -94,7 +94,7 @@ pub(crate) fn refuse(argument: &str, message: impl Into<String>) -> Error {
     Error::argument(argument, message)
 }
 
-/// The value behind a pointer.
+/// Converts a pointer to a reference.
 ///
 /// # Safety
 ///
@@ -102,11 +102,12 @@ pub(crate) fn refuse(argument: &str, message: impl Into<String>) -> Error {
 /// and does not change during `'a`.
 pub(crate) unsafe fn value<'a, T>(argument: &str, pointer: *const T) -> Result<&'a T> {
     check(argument, pointer, 1)?;
-    // SAFETY: it is neither null nor misaligned; the rest the caller promises.
+    // SAFETY: it is neither null nor misaligned; the caller guarantees the
+    // rest.
     Ok(unsafe { &*pointer })
 }
 
-/// The place that a pointer of an out argument points to.
+/// Converts the pointer of an out argument to a reference.
 ///
 /// # Safety
 ///
@@ -118,7 +119,7 @@ pub(crate) unsafe fn write<T>(argument: &str, pointer: *mut T, value: T) -> Resu
     Ok(())
 }
 
-/// The elements of a buffer.
+/// Converts a pointer and a length to a slice.
 ///
 /// # Safety
 ///
@@ -133,12 +134,13 @@ pub(crate) unsafe fn elements<'a, T>(
         return Ok(&[]);
     }
     check(argument, pointer, length)?;
-    // SAFETY: neither null nor misaligned nor too long; the rest the caller promises.
+    // SAFETY: neither null nor misaligned nor too long; the caller guarantees
+    // the rest.
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
 }
 
 /// Copies values to a buffer of the caller, and writes their number to
-/// `written` if that is not null.
+/// `written` if it is not null.
 ///
 /// # Safety
 ///
@@ -151,25 +153,25 @@ pub(crate) unsafe fn deliver<T: Element>(
     written: *mut usize,
 ) -> Result<(), Stop> {
     if !written.is_null() {
-        // SAFETY: the caller promises it.
+        // SAFETY: the caller guarantees it.
         unsafe { write("written", written, values.len())? };
     }
     if values.len() > capacity {
         return Err(Stop::BufferTooShort(format!(
-            "output: expected room for {} elements, got {capacity}",
+            "output: expected a buffer of {} elements, got {capacity}",
             values.len()
         )));
     }
     if !values.is_empty() {
         check("output", buffer, capacity)?;
-        // SAFETY: the buffer has room for that many, and does not overlap with memory of this
-        // library.
+        // SAFETY: the buffer has this number of elements, and does not overlap
+        // with memory of this library.
         unsafe { ptr::copy_nonoverlapping(values.as_ptr(), buffer, values.len()) };
     }
     Ok(())
 }
 
-/// Refuses a pointer that cannot point to so many elements.
+/// Returns an error for a pointer that cannot point to this number of elements.
 fn check<T>(argument: &str, pointer: *const T, length: usize) -> Result<()> {
     if pointer.is_null() {
         return Err(refuse(argument, "the pointer is null"));
@@ -181,6 +183,6 @@ fn check<T>(argument: &str, pointer: *const T, length: usize) -> Result<()> {
     let bytes = length.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
     match bytes.and_then(|bytes| (pointer as usize).checked_add(bytes)) {
         Some(_) => Ok(()),
-        None => Err(refuse(argument, format!("a length of {length} is more than memory has"))),
+        None => Err(refuse(argument, format!("a length of {length} exceeds the memory"))),
     }
 }

@@ -16,19 +16,19 @@ pub(crate) const NOWHERE: usize = usize::MAX;
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     /// Elements along the axis.
-    pub(crate) extent: usize,
+    pub(crate) size: usize,
     /// Elements in a row, that is, in all axes that follow.
     pub(crate) length: usize,
 }
 
 impl Rows {
     pub(crate) fn new(shape: &Shape, axis: usize) -> Self {
-        Self { extent: shape[axis], length: shape[axis + 1..].iter().product() }
+        Self { size: shape[axis], length: shape[axis + 1..].iter().product() }
     }
 
     /// Elements in all rows of the axis.
     pub(crate) fn block(&self) -> usize {
-        self.extent * self.length
+        self.size * self.length
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn take_rows<T: Element>(
     fill: T,
 ) -> Tensor<T> {
     let rows = Rows::new(x.shape(), axis);
-    let target = Rows { extent: indices.len(), ..rows };
+    let target = Rows { size: indices.len(), ..rows };
     x.with_slice(|values| {
         Tensor::build(x.shape().with(axis, indices.len()), |out| {
             let blocks = rows_per_chunk(target.block());
@@ -71,12 +71,12 @@ pub(crate) fn add_rows<T: Number>(
     source: &Tensor<T>,
 ) {
     let rows = Rows::new(shape, axis);
-    let from = Rows { extent: indices.len(), ..rows };
+    let from = Rows { size: indices.len(), ..rows };
     source.with_slice(|source| {
         if source.is_empty() || out.is_empty() {
             return;
         }
-        let cost = from.extent.div_ceil(rows.extent);
+        let cost = from.size.div_ceil(rows.size);
         for_each_chunk(out, rows.block(), cost, |block, out| {
             let source = &source[block * from.block()..][..from.block()];
             for (source, &index) in source.chunks_exact(rows.length).zip(indices) {
@@ -93,14 +93,14 @@ pub(crate) fn add_rows<T: Number>(
 
 /// The offsets in memory of the elements of a strided array, in row-major
 /// order.
-pub(crate) struct Places {
+pub(crate) struct Offsets {
     axes: SmallVec<[(usize, isize); 4]>,
     coordinates: SmallVec<[usize; 4]>,
     offset: isize,
     left: usize,
 }
 
-impl Places {
+impl Offsets {
     /// The offsets for a shape, with the first element at `start`.
     pub(crate) fn new(shape: &Shape, strides: &[isize], start: usize) -> Self {
         Self {
@@ -122,9 +122,9 @@ impl Places {
     fn of_runs<T: Element>(x: &Tensor<T>, step: isize) -> (Self, usize) {
         let mut offsets = Self::of(x);
         let mut run = 1;
-        let belongs = |(extent, stride), run| extent == 1 || stride == step * run as isize;
-        while let Some(&(extent, _)) = offsets.axes.last().filter(|&&axis| belongs(axis, run)) {
-            run *= extent;
+        let belongs = |(size, stride), run| size == 1 || stride == step * run as isize;
+        while let Some(&(size, _)) = offsets.axes.last().filter(|&&axis| belongs(axis, run)) {
+            run *= size;
             offsets.axes.pop();
             offsets.coordinates.pop();
         }
@@ -142,30 +142,29 @@ impl Places {
             offset: self.offset,
         };
         let mut rest = index;
-        for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut offsets.coordinates).rev()
-        {
-            *coordinate = rest % extent;
-            rest /= extent;
+        for (&(size, stride), coordinate) in self.axes.iter().zip(&mut offsets.coordinates).rev() {
+            *coordinate = rest % size;
+            rest /= size;
             offsets.offset += stride * *coordinate as isize;
         }
         offsets
     }
 }
 
-impl Iterator for Places {
+impl Iterator for Offsets {
     type Item = usize;
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let offset = self.offset as usize;
-        for (&(extent, stride), coordinate) in self.axes.iter().zip(&mut self.coordinates).rev() {
+        for (&(size, stride), coordinate) in self.axes.iter().zip(&mut self.coordinates).rev() {
             *coordinate += 1;
             self.offset += stride;
-            if *coordinate < extent {
+            if *coordinate < size {
                 break;
             }
-            self.offset -= stride * extent as isize;
+            self.offset -= stride * size as isize;
             *coordinate = 0;
         }
         Some(offset)
@@ -185,7 +184,7 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
     }
     let memory = x.storage().0;
     for step in [1, 0] {
-        let (runs, run) = Places::of_runs(x, step);
+        let (runs, run) = Offsets::of_runs(x, step);
         if run >= MIN_RUN {
             let together = rows_per_chunk(run);
             for_each_chunk(out, together * run, 1, |chunk, out| {
@@ -200,17 +199,17 @@ pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
         }
     }
     // Parts along the first axis with more than one index.
-    let all = Places::of(x).axes;
-    let axis = all.iter().position(|&(extent, _)| extent > 1).unwrap_or(0);
-    let length: usize = all.iter().skip(axis + 1).map(|&(extent, _)| extent).product();
+    let all = Offsets::of(x).axes;
+    let axis = all.iter().position(|&(size, _)| size > 1).unwrap_or(0);
+    let length: usize = all.iter().skip(axis + 1).map(|&(size, _)| size).product();
     // In whole squares, if their rows are along this axis.
     let square = if closest(&all) == Some(axis) { SQUARE } else { 1 };
     let rows = rows_per_chunk(length).next_multiple_of(square);
     for_each_chunk(out, rows * length, 1, |chunk, out| {
         let mut axes = all.clone();
         let mut offset = x.storage().1 as isize;
-        if let Some((extent, stride)) = axes.get_mut(axis) {
-            *extent = out.len() / length;
+        if let Some((size, stride)) = axes.get_mut(axis) {
+            *size = out.len() / length;
             offset += *stride * (chunk * rows) as isize;
         }
         copy_squares(memory, offset, &axes, out);
@@ -234,15 +233,15 @@ fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], ou
     let (rows, row) = closest.map_or((1, 0), |i| before[i]);
     // The strides of the other axes, before and after.
     let mut step = out.len() as isize;
-    let steps = axes.iter().map(|&(extent, _)| {
-        step /= extent as isize;
+    let steps = axes.iter().map(|&(size, _)| {
+        step /= size as isize;
         step
     });
     let steps: SmallVec<[isize; 4]> = steps.collect();
     let others = || (0..before.len()).filter(|&i| Some(i) != closest);
     let shape: Shape = others().map(|i| before[i].0).collect::<Vec<_>>().into();
     let offsets = |start: isize, stride: &dyn Fn(usize) -> isize| {
-        Places::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
+        Offsets::new(&shape, &others().map(stride).collect::<SmallVec<[_; 4]>>(), start as usize)
     };
     let (from, to) = (offsets(start, &|i| before[i].1), offsets(0, &|i| steps[i]));
     let to_row = closest.map_or(0, |i| steps[i] as usize);
@@ -281,7 +280,7 @@ pub(crate) fn add_to_view<T: Number>(
     values: &Tensor<T>,
     view: impl FnOnce(&Tensor<T>) -> Tensor<T>,
 ) {
-    let (offsets, run) = Places::of_runs(&view(sum), 1);
+    let (offsets, run) = Offsets::of_runs(&view(sum), 1);
     let first = sum.storage().1;
     values.with_slice(|values| {
         let sum = sum.make_mut();
@@ -307,12 +306,12 @@ mod tests {
         let x = Tensor::<i64>::arange(24).reshape([2, 3, 4]).unwrap();
         let y = x.permute(&[2, 0, 1]).unwrap().slice(0, 3, None, -2).unwrap();
         let (memory, _) = y.storage();
-        let found: Vec<i64> = Places::of(&y).map(|offset| memory[offset]).collect();
+        let found: Vec<i64> = Offsets::of(&y).map(|offset| memory[offset]).collect();
         assert_eq!(found, y.to_vec());
-        assert_eq!(Places::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
-        assert_eq!(Places::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
+        assert_eq!(Offsets::of(&Tensor::<f32>::zeros([3, 0])).count(), 0);
+        assert_eq!(Offsets::of(&Tensor::scalar(1.0)).collect::<Vec<_>>(), [0]);
         for index in 0..y.len() {
-            assert!(Places::of(&y).skip(index).eq(Places::of(&y).from(index)), "from {index}");
+            assert!(Offsets::of(&y).skip(index).eq(Offsets::of(&y).from(index)), "from {index}");
         }
     }
 
@@ -327,7 +326,7 @@ mod tests {
                 x.slice(2, 40, Some(3), -3).unwrap().permute(&axes).unwrap(),
             ] {
                 let (memory, _) = view.storage();
-                let expected: Vec<i64> = Places::of(&view).map(|offset| memory[offset]).collect();
+                let expected: Vec<i64> = Offsets::of(&view).map(|offset| memory[offset]).collect();
                 let mut found = vec![0; expected.len()];
                 copy_in_order(&view, &mut found);
                 assert!(found == expected, "{axes:?} {:?}", view.shape());

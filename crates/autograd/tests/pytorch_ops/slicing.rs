@@ -1,4 +1,4 @@
-//! Functions of shape and place, as the cases of the fixtures call them.
+//! Slicing and related functions, as the cases of the fixtures call them.
 
 use dendra_tensor::{
     Error, GridSampleMode, GridSampleOptions, GridSamplePadding, Interpolate, InterpolateMode, Ops,
@@ -141,9 +141,9 @@ fn interpolate<V: Ops>(case: &Case, x: &V) -> Result<V> {
     x.interpolate(&to.align_corners(case.flag("align_corners")))
 }
 
-/// Tensors of integers have the functions of place, too, by the same names.
+/// Tensors of integers have the same functions, under the same names.
 #[test]
-fn integers_have_functions_of_place() {
+fn integers_can_be_sliced() {
     let x = Tensor::from([[1, 2], [3, 4_i64]]);
     assert_eq!(x.flip(&[0]).unwrap().roll(1, 1).unwrap().to_vec(), [4, 3, 2, 1]);
     assert_eq!(x.tril(0).unwrap().sum().item().unwrap(), 8);

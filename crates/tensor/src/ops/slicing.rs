@@ -1,15 +1,15 @@
-//! Functions of shape and position that are composed of others. They are
-//! written once, for the trait [`Ops`](crate::Ops) and for tensors of any
+//! Slicing and related functions that are composed of other operations. They
+//! are written once, for the trait [`Ops`](crate::Ops) and for tensors of any
 //! element type, and have no gradients of their own.
 
-use super::{indexing, place};
+use super::{indexing, slicing};
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// The functions, as items of the trait or, with `pub`, of a type.
-macro_rules! place_functions {
+macro_rules! slicing_functions {
     ($($pub:tt)?) => {
         /// The elements at one index of an axis; the axis is removed.
         ///
@@ -113,7 +113,7 @@ macro_rules! place_functions {
         ///
         /// When the tensor does not broadcast to that shape.
         $($pub)? fn expand(&self, sizes: &[isize]) -> Result<Self> {
-            self.broadcast_to(place::expanded(self.value().shape(), sizes)?)
+            self.broadcast_to(slicing::expanded(self.value().shape(), sizes)?)
         }
 
         /// Moves the axis `from` to the position `to`.
@@ -141,7 +141,7 @@ macro_rules! place_functions {
         ///
         /// When there are fewer counts than axes, or too many elements.
         $($pub)? fn repeat(&self, counts: &[usize]) -> Result<Self> {
-            let [cut, stretched, joined] = place::repeated(self.value().shape(), counts)?;
+            let [cut, stretched, joined] = slicing::repeated(self.value().shape(), counts)?;
             self.reshape(cut)?.broadcast_to(stretched)?.reshape(joined)
         }
 
@@ -209,7 +209,8 @@ macro_rules! place_functions {
         ///
         /// When there are fewer than two axes.
         $($pub)? fn tril(&self, diagonal: isize) -> Result<Self> {
-            let mask = place::triangle("tril", self.value().shape(), |offset| offset <= diagonal)?;
+            let mask =
+                slicing::triangle("tril", self.value().shape(), |offset| offset <= diagonal)?;
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
@@ -220,7 +221,8 @@ macro_rules! place_functions {
         ///
         /// When there are fewer than two axes.
         $($pub)? fn triu(&self, diagonal: isize) -> Result<Self> {
-            let mask = place::triangle("triu", self.value().shape(), |offset| offset >= diagonal)?;
+            let mask =
+                slicing::triangle("triu", self.value().shape(), |offset| offset >= diagonal)?;
             self.where_mask(&mask, &Self::constant(Tensor::scalar(Default::default())))
         }
 
@@ -249,8 +251,8 @@ macro_rules! place_functions {
         /// When the shapes do not broadcast.
         $($pub)? fn masked_select(&self, mask: &Tensor<bool>) -> Result<Self> {
             let shape = self.value().shape().broadcast(mask.shape(), "masked_select")?;
-            let places = place::true_places(&mask.broadcast_to(&shape)?);
-            self.broadcast_to(shape)?.flatten(0, -1)?.index_select(0, &places)
+            let positions = slicing::true_positions(&mask.broadcast_to(&shape)?);
+            self.broadcast_to(shape)?.flatten(0, -1)?.index_select(0, &positions)
         }
 
         /// Replaces elements by those of `source`, in row-major order, where a
@@ -262,7 +264,7 @@ macro_rules! place_functions {
         /// elements.
         $($pub)? fn masked_scatter(&self, mask: &Tensor<bool>, source: &Self) -> Result<Self> {
             let shape = self.value().shape().broadcast(mask.shape(), "masked_scatter")?;
-            let positions = place::true_places(&mask.broadcast_to(&shape)?);
+            let positions = slicing::true_positions(&mask.broadcast_to(&shape)?);
             if positions.len() > source.value().len() {
                 let (count, elements) = (positions.len(), source.value().len());
                 let message =
@@ -283,7 +285,7 @@ macro_rules! place_functions {
         /// When the ranks differ, the shapes do not broadcast, or an index is
         /// out of range.
         $($pub)? fn take_along(&self, axis: isize, index: &Tensor<i64>) -> Result<Self> {
-            let [shape, index_shape] = place::aligned(self.value().shape(), axis, index.shape())?;
+            let [shape, index_shape] = slicing::aligned(self.value().shape(), axis, index.shape())?;
             let length = shape[shape.axis("take_along", axis)?] as i64;
             let index = index.map(|index| if index < 0 { index + length } else { index });
             self.broadcast_to(shape)?.gather(axis, &index.broadcast_to(index_shape)?)
@@ -303,13 +305,13 @@ macro_rules! place_functions {
             source: &Self,
         ) -> Result<Self> {
             let [shape, slices] = [self, source].map(|x| x.value().shape());
-            let index = place::along_slices(shape, axis, indices, slices)?;
+            let index = slicing::along_slices(shape, axis, indices, slices)?;
             self.scatter(axis, &index, source)
         }
     };
 }
 
-pub(super) use place_functions;
+pub(super) use slicing_functions;
 
 /// The shape for `expand`, with its −1 filled in.
 pub(super) fn expanded(shape: &Shape, sizes: &[isize]) -> Result<Shape> {
@@ -348,22 +350,22 @@ pub(super) fn repeated(shape: &Shape, counts: &[usize]) -> Result<[Shape; 3]> {
 /// A mask over the matrices of the last two axes that is true where `inside`
 /// holds for column minus row.
 pub(super) fn triangle(
-    place: &str,
+    context: &str,
     shape: &Shape,
     inside: impl Fn(isize) -> bool,
 ) -> Result<Tensor<bool>> {
     let &[.., rows, columns] = &shape[..] else {
-        return Err(Error::shape(place, format!("expected at least two axes, got {shape}")));
+        return Err(Error::shape(context, format!("expected at least two axes, got {shape}")));
     };
-    Shape::from([rows, columns]).check_memory::<bool>(place)?;
+    Shape::from([rows, columns]).check_memory::<bool>(context)?;
     let offset = |index: usize| (index % columns) as isize - (index / columns) as isize;
     Ok(Tensor::from_fn([rows, columns], |index| inside(offset(index))))
 }
 
 /// The row-major positions at which a mask is true.
-pub(super) fn true_places(mask: &Tensor<bool>) -> Vec<usize> {
+pub(super) fn true_positions(mask: &Tensor<bool>) -> Vec<usize> {
     mask.with_slice(|mask| {
-        mask.iter().enumerate().filter(|(_, inside)| **inside).map(|(place, _)| place).collect()
+        mask.iter().enumerate().filter(|(_, inside)| **inside).map(|(index, _)| index).collect()
     })
 }
 
@@ -404,9 +406,9 @@ impl<T: Element> Tensor<T> {
     }
 }
 
-/// Functions of shape and position for every element type.
+/// Slicing and related functions for every element type.
 impl<T: Element> Tensor<T> {
-    place_functions! { pub }
+    slicing_functions! { pub }
 }
 
 #[cfg(test)]
