@@ -99,40 +99,39 @@ trait Paths: Float {
 }
 
 macro_rules! paths {
-    ($($type:ident $panels:ident $with_panels:ident $avx512:ident $avx2:ident;)*) => {$(
+    ($($type:ident $panels:ident $with_panels:ident $avx2:ident;)*) => {$(
         impl Paths for $type {
             fn paths() -> Vec<Path<Self>> {
                 let mut paths: Vec<Path<Self>> = vec![
                     ("chosen", |p| super::$type(p)),
+                    ("in panels", |p| {
+                        let panels = super::$panels([p.k, p.n], (p.b, p.b_strides));
+                        super::$with_panels(p, &panels);
+                    }),
                     ("portable", |p| { p.check(); fallback::$type(p) }),
                 ];
+                if $type::kernels().is_some() {
+                    paths.push(("micro-kernels", |p| {
+                        p.check();
+                        let kernels = $type::kernels().expect("they were found");
+                        // SAFETY: the bounds are checked, and the CPU has these.
+                        unsafe { driver::multiply(p, kernels, None) };
+                    }));
+                }
                 #[cfg(target_arch = "x86_64")]
-                {
-                    if is_x86_feature_detected!("avx512f") {
-                        // SAFETY: the bounds are checked and the feature detected.
-                        paths.push(("AVX-512", |p| unsafe {
-                            p.check();
-                            driver::multiply(p, &x86::$avx512, None);
-                        }));
-                    }
-                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                        // SAFETY: as above.
-                        paths.push(("AVX2", |p| unsafe {
-                            p.check();
-                            driver::multiply(p, &x86::$avx2, None);
-                        }));
-                        // SAFETY: as above.
-                        paths.push(("AVX2, in panels", |p| unsafe {
-                            p.check();
-                            let (size, kernels) = ([p.k, p.n], &x86::$avx2);
-                            let panels = driver::panels(kernels, size, p.b, p.b_strides);
-                            driver::multiply(p, kernels, Some(panels.as_slice()));
-                        }));
-                        paths.push(("AVX, in panels", |p| {
-                            let panels = super::$panels([p.k, p.n], (p.b, p.b_strides));
-                            super::$with_panels(p, &panels);
-                        }));
-                    }
+                if simd::has_avx2() {
+                    // SAFETY: the bounds are checked, and the CPU has AVX2.
+                    paths.push(("AVX2", |p| unsafe {
+                        p.check();
+                        driver::multiply(p, &micro::$avx2, None);
+                    }));
+                    // SAFETY: as above.
+                    paths.push(("AVX2, in panels", |p| unsafe {
+                        p.check();
+                        let (size, kernels) = ([p.k, p.n], &micro::$avx2);
+                        let panels = driver::panels(kernels, size, p.b, p.b_strides);
+                        driver::multiply(p, kernels, Some(panels.as_slice()));
+                    }));
                 }
                 paths
             }
@@ -140,8 +139,8 @@ macro_rules! paths {
     )*};
 }
 paths! {
-    f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32;
-    f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
+    f32 f32_panels f32_with_panels AVX2_F32;
+    f64 f64_panels f64_with_panels AVX2_F64;
 }
 
 /// Compares all methods with the plain loop in `f64`, up to the error that
