@@ -50,10 +50,17 @@ const NAMES: &[(&str, InstructionSet)] = &[
     ("simd128", InstructionSet::Simd128),
 ];
 
+/// The widest instruction set of the target.
+const WIDEST: InstructionSet = NAMES[NAMES.len() - 1].1;
+
 /// The widest instruction set that this CPU has and the variable allows. It is
 /// determined once.
 #[inline]
 fn instruction_set() -> InstructionSet {
+    // WebAssembly has no variables, and a module states what it needs.
+    if cfg!(target_arch = "wasm32") {
+        return WIDEST;
+    }
     static FOUND: OnceLock<InstructionSet> = OnceLock::new();
     *FOUND.get_or_init(|| detected().min(limit()))
 }
@@ -75,17 +82,16 @@ fn detected() -> InstructionSet {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    NAMES[NAMES.len() - 1].1
+    WIDEST
 }
 
 /// The limit from the environment variable.
 fn limit() -> InstructionSet {
-    let widest = NAMES[NAMES.len() - 1].1;
-    let Ok(text) = env::var(VARIABLE) else { return widest };
+    let Ok(text) = env::var(VARIABLE) else { return WIDEST };
     parsed(&text).unwrap_or_else(|| {
         let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
         eprintln!("{VARIABLE} is not used: expected one of {names:?}, got {text:?}");
-        widest
+        WIDEST
     })
 }
 
