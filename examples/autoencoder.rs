@@ -6,7 +6,7 @@ mod options;
 mod picture;
 mod run;
 
-/// The number of values to which a digit is compressed.
+/// The size of the code of a digit.
 const CODE: usize = 16;
 /// The number of pictures in a row of the sheet.
 const COLUMNS: usize = 10;
@@ -32,7 +32,7 @@ impl Dataset for Same<'_> {
     }
 }
 
-/// Where the digits are, and where the run is kept.
+/// The source of the digits, and the checkpoints of the run.
 #[derive(clap::Args, Debug)]
 struct More {
     #[command(flatten)]

@@ -38,8 +38,8 @@ const DISCOUNT: f32 = 0.99;
 const MEMORY: usize = 20_000;
 /// Steps before learning begins.
 const WARM_UP: usize = 1_000;
-/// The number of steps over which random actions become rarer, and their final
-/// share.
+/// The number of steps over which the fraction of random actions decreases, and
+/// the final fraction.
 const EXPLORATION: (f64, f64) = (8_000.0, 0.01);
 /// The number of steps between copies of the network to the target network.
 const TARGET_PERIOD: usize = 500;
@@ -124,7 +124,7 @@ impl Agent {
         })
     }
 
-    /// The current share of random actions.
+    /// The current fraction of random actions.
     fn random_share(&self) -> f64 {
         let (steps, least) = EXPLORATION;
         (1.0 - self.steps as f64 / steps).max(least)
@@ -208,7 +208,7 @@ fn recent_mean(lengths: &[usize]) -> f64 {
     recent.iter().sum::<usize>() as f64 / recent.len() as f64
 }
 
-/// Draws the lengths of the episodes, with a column for each group of them.
+/// Draws the lengths of the episodes, one column for each group of episodes.
 fn draw_curve(lengths: &[usize]) {
     let group = lengths.len().div_ceil(72).max(1);
     let means: Vec<f64> = lengths

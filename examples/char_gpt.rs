@@ -122,7 +122,7 @@ impl Writer for Gpt {
         let mut seen = 0;
         for _ in 0..count {
             // Learned positions end at the context length. Then the second half
-            // of the text is read again.
+            // of the text is processed again.
             if seen == 0 || caches[0].len() == self.context() {
                 caches = fresh();
                 seen = numbers.len() - numbers.len().min(self.context() / 2);

@@ -1,4 +1,4 @@
-//! Says what is on a picture, with a network and weights of torchvision.
+//! Classifies a picture with a network and weights of torchvision.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use dendra::models::{ImagePreprocessing, get_model, list_models, load_state};
 use dendra::prelude::*;
 use dendra::weights::Weights;
 
-/// Says what is on a picture
+/// Classifies a picture
 #[derive(Parser)]
 struct Arguments {
-    /// The network by its name in torchvision
+    /// The name of the network in torchvision
     #[arg(value_parser = list_models().to_vec(), hide_possible_values = true)]
     network: String,
-    /// Its weights, as torchvision downloads them (.pth), or as safetensors
+    /// Its weights, as downloaded by torchvision (.pth), or as safetensors
     weights: PathBuf,
     /// A PNG or JPEG file
     picture: PathBuf,
-    /// A file with the name of a class on each line
+    /// A file with one class name per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    // The names of ImageNet's classes come with torchvision.
+    // The class names of ImageNet are part of torchvision.
     let labels: Option<Vec<String>> = match &arguments.labels {
         None => None,
         Some(path) => {

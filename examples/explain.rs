@@ -1,5 +1,5 @@
-//! Shows why networks decide as they do: which pixels make a digit, which words
-//! make a review good or bad, which columns of a table make a flower what it is.
+//! Explains the decisions of networks: the pixels of a digit, the words of a
+//! review, the columns of a table.
 
 use dendra::datasets::{Csv, TableEncoding, TextEncoder, classes};
 use dendra::explain::{
@@ -17,7 +17,7 @@ const BARS: &str = "explain_flower.svg";
 
 fn main() -> Result<()> {
     let options = options::Options::<options::Digits>::read(
-        "Explains what networks decide about digits, reviews and flowers",
+        "Explains the decisions of networks about digits, reviews and flowers",
         "1",
         "0.001",
     );
@@ -55,14 +55,17 @@ fn digits(options: &options::Options<options::Digits>) -> Result<()> {
     });
     let maps = maps.into_iter().collect::<Result<Vec<Vec<HeatMap>>>>()?.concat();
     HeatMap::save_sheet_png(&maps, read.len(), PICTURE)?;
-    println!("\nThis is read as {}; red speaks for it, blue against it:\n{}", read[0], maps[0]);
+    println!(
+        "\nPredicted as {}; red supports the prediction, blue contradicts it:\n{}",
+        read[0], maps[0]
+    );
     println!(
         "wrote {PICTURE}: integrated gradients, DeepLIFT, occlusion and Grad-CAM for {read:?}\n"
     );
     Ok(())
 }
 
-/// Words in red speak for a good review.
+/// Red words support a good review.
 fn reviews(table: &str) -> Result<()> {
     let table = Csv::new().read(table)?;
     let (texts, names) = (table.texts("review")?, classes(&table, "verdict")?);
@@ -86,7 +89,7 @@ fn reviews(table: &str) -> Result<()> {
         let numbers = vocabulary.encode(text)?;
         let symbols = vocabulary.symbols();
         let words: Vec<&str> = numbers.iter().map(|&i| symbols[i as usize].as_str()).collect();
-        // The text stands at one end of the fixed length; the rest is padding.
+        // The text is at one end of the fixed length; the rest is padding.
         let start = ids.to_vec().windows(words.len()).position(|part| part == numbers).unwrap_or(0);
         let values = why.values().get(0)?.narrow(0, start, words.len())?;
         println!("  {}", Words::new(&words, &values)?);
@@ -111,7 +114,7 @@ fn flower(table: &str) -> Result<()> {
     let why = IntegratedGradients::new(50).of(trainer.model(), &x, kind)?;
     let bars = Bars::new(&encoder.input_names(), &why.values().get(0)?)?.sorted();
     bars.save_svg(BARS)?;
-    println!("\nWhat makes the first flower a {}, against a mean flower:\n{bars}", kinds[kind]);
+    println!("\nWhy the first flower is a {}, compared with a mean flower:\n{bars}", kinds[kind]);
     println!("wrote {BARS}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Classifies handwritten digits, learned by many clients that keep their
-//! pictures: federated averaging.
+//! Classifies handwritten digits by federated averaging: many clients train on
+//! their own pictures, which they do not share.
 
 use dendra::prelude::*;
 use dendra::privacy::federated::{Federation, LocalTraining, divide_by_label, divide_evenly};
@@ -13,13 +13,13 @@ struct More {
     /// Number of clients among which the training pictures are divided
     #[arg(long, value_name = "K", default_value = "100")]
     clients: usize,
-    /// Share of the clients that take part in a round
+    /// Fraction of the clients that take part in a round
     #[arg(long, value_name = "C", default_value = "0.1")]
     fraction: f64,
     /// Number of rounds
     #[arg(long, value_name = "R", default_value = "20")]
     rounds: u64,
-    /// Give each client pictures of two digits only
+    /// Give each client pictures of only two digits
     #[arg(long)]
     sorted: bool,
     /// Weight of the penalty on the distance to the global model (FedProx)

@@ -1,5 +1,5 @@
-//! Teaches a trained network new classes: a ResNet gets a new head, and learns ten
-//! digits in fewer steps than one that starts from nothing.
+//! Fine-tunes a pretrained network on new classes: a ResNet with a new head
+//! learns ten digits in fewer steps than an untrained network.
 
 use std::path::{Path, PathBuf};
 
@@ -11,21 +11,21 @@ use dendra::weights::Weights;
 /// The file of the network that is trained here, on the digits 0 to 4.
 const FIVE_DIGITS: &str = "five_digits.safetensors";
 
-/// The number of images that the small network is trained on, some of which are of
-/// the digits 5 to 9 and left out.
+/// The number of images that the small network is pretrained on; those of the
+/// digits 5 to 9 are left out.
 const FIRST_IMAGES: usize = 1500;
 
-/// The number of images that both networks get, and are tested with.
+/// The number of images that both networks are trained with, and tested with.
 const IMAGES: usize = 300;
 
-/// Compares a trained network with a new head to one that starts from nothing
+/// Compares a pretrained network with a new head with an untrained network
 #[derive(Parser)]
 struct Arguments {
     /// Weights of torchvision's resnet18; by default a small ResNet is trained on the digits 0
     /// to 4 first
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// The number of steps that both networks get
+    /// The number of training steps of both networks
     #[arg(long, value_name = "N", default_value = "20")]
     steps: u64,
 }
@@ -42,8 +42,8 @@ fn main() -> Result<()> {
     };
     let [trained, fresh] = compare(&settings, &weights, IMAGES, arguments.steps)?;
     println!("accuracy on ten digits after {} steps with {IMAGES} images:", arguments.steps);
-    println!("{:6.1} %  of the trained network with a new head", 100.0 * trained);
-    println!("{:6.1} %  of the network that started from nothing", 100.0 * fresh);
+    println!("{:6.1} %  of the pretrained network with a new head", 100.0 * trained);
+    println!("{:6.1} %  of the untrained network", 100.0 * fresh);
     Ok(())
 }
 
@@ -65,8 +65,8 @@ pub(crate) fn train_on_five(file: &str, images: usize, epochs: u64) -> Result<()
     dendra::nn::save(trainer.model(), file)
 }
 
-/// The accuracy on ten digits of the network with these settings and weights, and of
-/// one without weights, after the same steps on the same images.
+/// The accuracies on ten digits of the network with these settings and weights,
+/// and of an untrained one, after the same steps on the same images.
 pub(crate) fn compare(
     settings: &ResNetSettings,
     weights: &Path,

@@ -9,11 +9,11 @@ mod options;
 mod picture;
 mod run;
 
-/// The files that are written after the training.
+/// The files that are written after training.
 const MODEL: &str = "mnist_cnn.safetensors";
 const REPORT: &str = "mnist_cnn.html";
 
-/// Where the digits are, and where the run is kept.
+/// The source of the digits, and the checkpoints of the run.
 #[derive(clap::Args, Debug)]
 struct More {
     #[command(flatten)]
@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     trainer.model().save(MODEL)?;
     println!("saved {MODEL}");
 
-    Report::new("Handwritten digits, read by a convolutional network")
+    Report::new("Handwritten digits, classified by a convolutional network")
         .setting("optimizer", "Adam")
         .setting("learning rate", options.learning_rate)
         .setting("batch size", options.batch_size)

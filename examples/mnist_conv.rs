@@ -5,7 +5,7 @@ use dendra::prelude::*;
 mod options;
 mod run;
 
-/// Where the digits are, and where the run is kept.
+/// The source of the digits, and the checkpoints of the run.
 #[derive(clap::Args, Debug)]
 struct More {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Classifies handwritten digits with a model and a training loop written by
-//! hand, as in PyTorch.
+//! Classifies handwritten digits with a custom model and training loop, as in
+//! PyTorch.
 
 use dendra::prelude::*;
 use dendra::train::{StopFlag, checked_backward};
@@ -37,7 +37,7 @@ impl Module for Net {
 
 fn main() -> Result<()> {
     let options = options::Options::<options::Digits>::read(
-        "Trains a 784-64-64-10 network on MNIST with a loop written by hand",
+        "Trains a 784-64-64-10 network on MNIST with a custom training loop",
         "10",
         "0.001",
     );

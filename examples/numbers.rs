@@ -7,7 +7,7 @@ pub(crate) fn at_least<const LEAST: u64, N: TryFrom<u64>>(text: &str) -> Result<
     let number = text.parse().ok().filter(|&number: &u64| number >= LEAST);
     number
         .and_then(|number| N::try_from(number).ok())
-        .ok_or_else(|| format!("expected a whole number from {LEAST} on"))
+        .ok_or_else(|| format!("expected a whole number of at least {LEAST}"))
 }
 
 /// A finite number above 0, such as a learning rate.
@@ -17,17 +17,17 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a finite number above 0".to_owned())
 }
 
-/// A finite number from 0 on.
+/// A finite number of at least 0.
 #[allow(dead_code, reason = "not every example has one")]
 pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
-    within(text, 0.0..=f64::MAX).ok_or_else(|| "expected a finite number from 0 on".to_owned())
+    within(text, 0.0..=f64::MAX).ok_or_else(|| "expected a finite number of at least 0".to_owned())
 }
 
-/// A probability of dropout.
+/// A dropout probability.
 #[allow(dead_code, reason = "not every example has one")]
 pub(crate) fn dropout(text: &str) -> Result<f64, String> {
     let number = within(text, 0.0..=1.0).filter(|&number| number < 1.0);
-    number.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
+    number.ok_or_else(|| "expected a number of at least 0 and below 1".to_owned())
 }
 
 fn within(text: &str, range: RangeInclusive<f64>) -> Option<f64> {

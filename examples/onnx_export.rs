@@ -1,4 +1,4 @@
-//! Writes a network that Dendra saved as an ONNX file, for other runtimes.
+//! Writes a saved network of Dendra as an ONNX file, for other runtimes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use dendra::prelude::*;
 /// Writes a saved network as an ONNX file
 #[derive(Parser)]
 struct Arguments {
-    /// The network, as mnist_cnn saves it
+    /// The network, as saved by mnist_cnn
     #[arg(default_value = "mnist_cnn.safetensors")]
     network: PathBuf,
     /// The ONNX file; by default named after the network
@@ -25,7 +25,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Writes the network in a file as an ONNX file, and gives the shape of a sample.
+/// Writes the network in a file as an ONNX file, and returns the shape of a
+/// sample.
 pub(crate) fn write(network: &Path, to: &Path) -> Result<Shape> {
     let network: Sequential = Sequential::load(network)?;
     let shape: Shape = [1].into_iter().chain(network.input_shape().iter().copied()).collect();

@@ -1,5 +1,5 @@
-//! Shows what goes into an ONNX model and what comes out, and which operators
-//! take the time.
+//! Shows the inputs, the outputs and the time of each operator of an ONNX
+//! model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +17,11 @@ mod numbers;
 struct Arguments {
     /// The model
     model: PathBuf,
-    /// The length of axes that the model leaves open
+    /// The length of axes without a fixed length
     #[arg(long, value_name = "N", default_value = "1")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     length: usize,
-    /// How often to run it; the fastest time of each operator is shown
+    /// The number of runs; the fastest time of each operator is shown
     #[arg(long, value_name = "N", default_value = "3")]
     #[arg(value_parser = numbers::at_least::<1, usize>, allow_negative_numbers = true)]
     runs: usize,
@@ -45,7 +45,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What a model returned, and the fastest time of each node and of a run, in seconds.
+/// The outputs of a model, and the fastest time of each node and of a run, in
+/// seconds.
 pub(crate) struct Times {
     pub(crate) outputs: Outputs,
     pub(crate) nodes: Vec<Node>,
@@ -79,7 +80,8 @@ impl Times {
 
     fn fastest(mut self, before: Self) -> Self {
         self.whole = self.whole.min(before.whole);
-        // The first run for a shape has other nodes: later ones join some of them.
+        // The first run for a shape has other nodes: later runs fuse some of
+        // them.
         for (now, before) in self.nodes.iter_mut().zip(before.nodes) {
             if (&now.operator, &now.name) == (&before.operator, &before.name) {
                 now.seconds = now.seconds.min(before.seconds);
@@ -142,10 +144,10 @@ pub(crate) fn described(kind: Option<&Type>) -> String {
     }
 }
 
-/// A tensor of the shape that the model states: floats from 0 to 1, whole numbers 0.
+/// A tensor of the declared shape: floats from 0 to 1, integers 0.
 pub(crate) fn random(kind: Option<&Type>, length: usize) -> Result<Value> {
     let Some(Type::Tensor(element, Some(axes))) = kind else {
-        return Err(Error::argument("onnx_run", "only tensors of a known shape can be made up"));
+        return Err(Error::argument("onnx_run", "random inputs need tensors of a known shape"));
     };
     let axes = axes.iter().map(|axis| match axis {
         Dimension::Fixed(length) => *length,
@@ -162,7 +164,7 @@ pub(crate) fn random(kind: Option<&Type>, length: usize) -> Result<Value> {
         ElementType::I8 => Tensor::<i8>::zeros(shape).into(),
         ElementType::Bool => zeros.map(|x| x != 0).into(),
         other => {
-            let message = format!("elements of type {} are not made up", other.name());
+            let message = format!("random inputs of type {} are not supported", other.name());
             return Err(Error::argument("onnx_run", message));
         }
     })

@@ -81,7 +81,7 @@ impl<More: Args> Options<More> {
     }
 
     /// The settings of the training.
-    #[allow(dead_code, reason = "some examples have a loop of their own")]
+    #[allow(dead_code, reason = "some examples have a custom loop")]
     pub(crate) fn fit<'a, Y, I>(&self) -> Fit<'a, Y, I> {
         Fit::epochs(self.epochs).batch_size(self.batch_size).seed(self.seed)
     }

@@ -5,7 +5,7 @@ use dendra::train::Chart;
 
 mod options;
 
-/// A number of samples small enough for overfitting.
+/// A number of samples that leads to overfitting.
 const SAMPLES: usize = 500;
 
 /// A method of training.

@@ -1,4 +1,4 @@
-//! Digits as text for a terminal, and as a sheet of pictures.
+//! Prints digits as text in a terminal, and writes them as a sheet of pictures.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -6,9 +6,9 @@ use std::path::Path;
 
 use dendra::prelude::*;
 
-/// Prints images of shape `[n, 1, 28, 28]` beside each other, as many as fit
-/// into the terminal. Below each are the predicted class, its probability, and
-/// the true class if it is known and different.
+/// Prints images of shape `[n, 1, 28, 28]` side by side, as many as fit into
+/// the terminal. Below each are the predicted class, its probability, and the
+/// true class if it is known and different.
 #[allow(dead_code, reason = "some examples draw a sheet")]
 pub(crate) fn show(
     images: &Tensor,

@@ -1,5 +1,5 @@
 //! Classifies a digit from an image file, or from the test set, with the
-//! network that `mnist_cnn` saved.
+//! network saved by `mnist_cnn`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ mod picture;
 struct Arguments {
     /// An image file (PNG or JPEG), or the index of a test digit
     digit: PathBuf,
-    /// The network that mnist_cnn saved
+    /// The network saved by mnist_cnn
     #[arg(long, value_name = "FILE", default_value = "mnist_cnn.safetensors")]
     model: PathBuf,
     /// Folder with the four MNIST files, for a test digit
     #[arg(long, value_name = "DIR", env = "MNIST_DIR")]
     data: Option<PathBuf>,
-    /// Use a test digit from the generated ones
+    /// Use a generated test digit
     #[arg(long)]
     synthetic: bool,
 }

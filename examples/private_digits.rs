@@ -1,5 +1,5 @@
-//! Classifies handwritten digits, with a bound on what the network reveals about a
-//! single picture that it was trained on: differentially private training.
+//! Classifies handwritten digits with differentially private training, which
+//! bounds what the network reveals about a single training picture.
 
 use dendra::prelude::*;
 use dendra::privacy::{Accountant, Budget, Plan, Privacy};
@@ -16,7 +16,7 @@ struct More {
     digits: options::Digits,
     #[command(flatten)]
     run: run::Run,
-    /// The privacy loss that the training may cause
+    /// The privacy loss of training
     #[arg(long, value_name = "E", default_value = "2.93")]
     epsilon: f64,
     /// The norm to which the gradient of each picture is clipped

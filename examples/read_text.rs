@@ -62,7 +62,7 @@ pub(crate) struct Line {
 pub(crate) struct Reader {
     detector: Model,
     recogniser: Model,
-    /// The characters by their numbers; number 0 stands for none.
+    /// The characters by index; index 0 stands for none.
     characters: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl Reader {
     pub(crate) fn load(folder: &Path) -> Result<Self> {
         let recogniser = Model::load(network(folder, "_rec_")?)?;
         let Some(characters) = recogniser.metadata("character") else {
-            let message = "the network that reads has no metadata `character`";
+            let message = "expected the metadata `character` in the recognition network";
             return Err(Error::file(folder, message));
         };
         let characters = [""].into_iter().chain(characters.lines()).chain([" "]);
@@ -81,7 +81,7 @@ impl Reader {
         })
     }
 
-    /// The lines of text in a picture, as one reads them.
+    /// The lines of text in a picture, in reading order.
     pub(crate) fn read(&self, picture: &Picture) -> Result<Vec<Line>> {
         let [height, width] = detector_size(picture.height, picture.width);
         let input = picture.input([height, width], width);
@@ -107,7 +107,7 @@ impl Reader {
             corners.rotate_left(1);
         }
         let line = picture.cut(&corners);
-        // 48 pixels high, and not narrower than 320 with what is right of the text.
+        // 48 pixels high, and at least 320 wide including padding on the right.
         let width = (48 * line.width / line.height).clamp(1, 6000);
         let input = line.input([48, width], width.max(320));
         let probabilities = run(&self.recogniser, input)?;
@@ -115,7 +115,7 @@ impl Reader {
     }
 }
 
-/// What a network of one input and one output makes of a picture.
+/// The output of a network with one input and one output for a picture.
 fn run(model: &Model, input: Tensor) -> Result<Tensor> {
     let name = model.inputs().next().map_or("", |input| input.name.as_str());
     model.run([(name, input)])?[0].to()
@@ -139,8 +139,8 @@ fn network(folder: &Path, part: &str) -> Result<PathBuf> {
     })
 }
 
-/// The size in which a picture goes through the detector: multiples of 32, the longer
-/// side at most 2000 pixels, but the shorter one at least 736.
+/// The size in which a picture is passed to the detector: multiples of 32, the
+/// longer side at most 2000 pixels, but the shorter one at least 736.
 fn detector_size(height: usize, width: usize) -> [usize; 2] {
     let (shorter, longer) = (height.min(width) as f64, height.max(width) as f64);
     let mut scale = (2000.0 / longer).min(1.0);
@@ -151,9 +151,9 @@ fn detector_size(height: usize, width: usize) -> [usize; 2] {
     [height, width].map(|side| ((side as f64 * scale / 32.0).round() as usize).max(1) * 32)
 }
 
-/// The characters of probabilities `[steps, characters]`, and the mean probability of
-/// those: the likeliest of each step, where one that repeats the step before or stands
-/// for none is left out (greedy decoding of connectionist temporal classification).
+/// The characters for probabilities `[steps, characters]`, and their mean
+/// probability, by greedy decoding of connectionist temporal classification:
+/// the most probable character of each step, without repetitions and blanks.
 pub(crate) fn decode(probabilities: &[f32], characters: &[String]) -> (String, f32) {
     let (mut text, mut sum, mut count, mut before) = (String::new(), 0.0, 0, 0);
     for step in probabilities.chunks_exact(characters.len()) {

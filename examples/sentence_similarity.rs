@@ -7,7 +7,7 @@ use clap::Parser;
 use dendra::models::{PaddingSide, Pretrained, SentenceEmbedder, Tokenizer};
 use dendra::prelude::*;
 
-/// Sentences to try it with.
+/// Default sentences.
 const SENTENCES: [&str; 6] = [
     "A man is eating food.",
     "Somebody has his lunch.",
@@ -27,7 +27,7 @@ struct Arguments {
     /// Folder with config.json, model.safetensors and tokenizer.json of a network such as
     /// all-MiniLM-L6-v2
     model: PathBuf,
-    /// Sentences; some English ones where none are given
+    /// Sentences; by default some English ones
     sentences: Vec<String>,
     /// A file with more sentences, one on each line
     #[arg(long, value_name = "FILE")]

@@ -15,7 +15,7 @@ use wav::Sound;
 struct Arguments {
     /// The detector: the file `silero_vad/data/silero_vad.onnx` of the Python package silero-vad
     model: PathBuf,
-    /// A WAV file; by default a voice is generated that says "ah"
+    /// A WAV file; by default a generated voice that says "ah"
     recording: Option<PathBuf>,
 }
 
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The number of samples that the detector judges at a time: 32 ms.
+/// The number of samples in a window of the detector: 32 ms.
 fn window(rate: usize) -> usize {
     rate * 32 / 1000
 }
@@ -71,15 +71,15 @@ pub(crate) fn probabilities(model: &Path, sound: &Sound) -> Result<Vec<f32>> {
     Ok(probabilities)
 }
 
-/// The first sample and the one after the last of each stretch of speech, by the
-/// rules of silero-vad's `get_speech_timestamps`: speech begins at a probability of
-/// 0.5 and ends where it stays below 0.35 for 100 ms; less than 250 ms is none; and
-/// 30 ms before and after belong to it.
+/// The first sample and the one after the last of each speech segment, by the
+/// rules of silero-vad's `get_speech_timestamps`: speech starts at a
+/// probability of 0.5 and ends when it stays below 0.35 for 100 ms; segments
+/// below 250 ms are dropped, and 30 ms before and after are added.
 pub(crate) fn segments(probabilities: &[f32], samples: usize, rate: usize) -> Vec<[usize; 2]> {
     let milliseconds = |count: usize| rate * count / 1000;
     let is_long = |start, end| end - start > milliseconds(250);
     let mut found: Vec<[usize; 2]> = Vec::new();
-    // Where speech began, and where it may have ended.
+    // The start of the speech, and its possible end.
     let (mut start, mut pause) = (None, None);
     for (index, &probability) in probabilities.iter().enumerate() {
         let now = index * window(rate);

@@ -10,8 +10,7 @@ use dendra::prelude::*;
 
 use crate::numbers;
 
-/// The folder of the project's documentation, which is the text if no file is
-/// named.
+/// The documentation folder of the project, the default text.
 const DOCUMENTATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs");
 
 /// The text to train on, and the settings of sampling.

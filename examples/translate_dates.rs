@@ -220,8 +220,8 @@ impl Translator {
         let ends = [last.h.narrow(0, 0, 1)?, last.h.narrow(0, 1, 1)?];
         let h = self.bridge.forward(&Var::cat(&[&ends[0], &ends[1]], 2)?)?.tanh();
         let mask = written.mask();
-        let places = mask.shape()[1];
-        tape.note(Plain::LengthMask { places }, &[&written.lengths], &mask)?;
+        let length = mask.shape()[1];
+        tape.note(Plain::LengthMask { length }, &[&written.lengths], &mask)?;
         let keep = mask.unsqueeze(1)?;
         Ok(Memory { outputs, keep, state: RecurrentState { h, c: None } })
     }

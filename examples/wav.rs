@@ -23,12 +23,12 @@ impl Sound {
 
     pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         if bytes.get(..4) != Some(b"RIFF") || bytes.get(8..12) != Some(b"WAVE") {
-            return Err("expected a WAV file, which begins with RIFF".to_owned());
+            return Err("expected a WAV file, which starts with RIFF".to_owned());
         }
         let (mut rest, mut format, mut data) = (&bytes[12..], None, None);
         while let Some((head, body)) = rest.split_at_checked(8) {
             let length = number(&head[4..]) as usize;
-            // A recording that was cut off says more than there is.
+            // An incomplete recording declares more data than it has.
             let (body, after) = body.split_at(length.min(body.len()));
             match &head[..4] {
                 b"fmt " => format = Some(body),
@@ -38,11 +38,11 @@ impl Sound {
             // A chunk of odd length is followed by a byte of padding.
             rest = after.get(length % 2..).unwrap_or_default();
         }
-        let format = format.filter(|format| format.len() >= 16).ok_or("there is no format")?;
-        let data = data.ok_or("there is no data")?;
+        let format = format.filter(|format| format.len() >= 16).ok_or("the format is missing")?;
+        let data = data.ok_or("the data are missing")?;
         let of_format = |from: usize, length: usize| number(&format[from..from + length]) as usize;
         let (channels, rate, bits) = (of_format(2, 2), of_format(4, 4), of_format(14, 2));
-        // The kind of an extensible format follows later.
+        // The kind of an extensible format is stored later.
         let kind = match of_format(0, 2) {
             0xFFFE if format.len() >= 26 => of_format(24, 2),
             kind => kind,
@@ -64,8 +64,8 @@ impl Sound {
         Ok(Self { samples: frames.map(mean).collect(), rate })
     }
 
-    /// The sound at 8 or 16 kHz, as the detector takes it: of a multiple of 16 kHz,
-    /// every second sample or fewer.
+    /// Resamples the sound to 8 or 16 kHz for the detector: from a multiple of
+    /// 16 kHz, every n-th sample is taken.
     pub(crate) fn decimated(self) -> Result<Self> {
         match self.rate {
             8_000 => Ok(self),
@@ -81,7 +81,7 @@ impl Sound {
     }
 }
 
-/// A number of up to four bytes, the lowest first.
+/// A little-endian number of up to four bytes.
 fn number(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }

@@ -126,8 +126,8 @@ fn convolution(
     let (shape, [stride, _], [padding, _]) = (joined(&input), stride, padding);
     let shape = format!("{shape},out={out},kernel={kernel},stride={stride},padding={padding}");
     let shape = if groups > 1 { format!("{shape},groups={groups}") } else { shape };
-    let extent = (input[2] + 2 * padding - kernel) / stride + 1;
-    let products = input[0] * out * extent * extent * group_channels * kernel * kernel;
+    let size = (input[2] + 2 * padding - kernel) / stride + 1;
+    let products = input[0] * out * size * size * group_channels * kernel * kernel;
     let work = || Throughput::Elements((2 * products) as u64);
     let operands = |rng: &mut Rng| [normal(&input, rng), normal(&weight, rng)];
 
@@ -189,8 +189,8 @@ fn poolings(criterion: &mut Criterion) {
             let input = [images, channels, pixels, pixels];
             let shape = format!("{},kernel={kernel},stride={stride}", joined(&input));
             let options = Pool2dOptions { stride: [stride; 2], ..Pool2dOptions::new([kernel; 2]) };
-            let extent = (pixels - kernel) / stride + 1;
-            let work = bytes(images * channels * (pixels * pixels + extent * extent));
+            let size = (pixels - kernel) / stride + 1;
+            let work = bytes(images * channels * (pixels * pixels + size * size));
             case(criterion, (name, &shape), work, |rng| {
                 let x = normal(&input, rng);
                 Box::new(move || function(&x, options).unwrap())

@@ -1,7 +1,8 @@
-//! Reads what Python can name from the sources of the other crates: the table of the kinds of
-//! layers, and the documentation, types and defaults of settings.
+//! Reads the named objects for Python from the sources of the other crates: the table of layer
+//! kinds, and the documentation, types and defaults of settings.
 //!
-//! So a layer that `dendra-nn` gets appears in Python without a change here, with its docstring.
+//! A layer that is added to `dendra-nn` thus appears in Python with its
+//! docstring, without a change here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,7 +28,7 @@ fn main() {
     code += &kinds_to_code(&rows(&kinds));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("sources.rs"), code).expect("the folder of the build is writable");
-    // The interpreter that loads the library has what it lacks.
+    // The interpreter that loads the library provides the missing symbols.
     if env::var_os("CARGO_CFG_TARGET_OS").is_some_and(|os| os == "macos") {
         println!("cargo::rustc-cdylib-link-arg=-undefined");
         println!("cargo::rustc-cdylib-link-arg=dynamic_lookup");
@@ -46,12 +47,12 @@ struct Field {
     doc: String,
 }
 
-/// What the sources say of types, by name.
+/// The declarations in the sources, by name of the type.
 #[derive(Default)]
 struct Found {
     docs: BTreeMap<String, String>,
     fields: BTreeMap<String, Vec<Field>>,
-    /// The right sides of `pub type`.
+    /// The targets of `pub type` aliases.
     aliases: BTreeMap<String, String>,
 }
 
@@ -70,8 +71,8 @@ impl Found {
         }
     }
 
-    /// Goes through the lines of a file: documentation belongs to the item or
-    /// the row of a macro below it.
+    /// Reads the lines of a file. Documentation belongs to the item or the
+    /// macro row below it.
     fn read_text(&mut self, text: &str) {
         let mut doc = Vec::new();
         let mut attributes = String::new();
@@ -99,7 +100,7 @@ impl Found {
                 let skipped = attributes.contains("serde(skip,") || attributes.contains("set(skip");
                 if !skipped && name == word(name) {
                     let fields = self.fields.entry(owner.clone()).or_default();
-                    // Files, and so Python, may have another name.
+                    // The name may differ in files, and thus in Python.
                     let renamed = attributes.split_once("serde(rename = \"");
                     let renamed = renamed.and_then(|(_, rest)| Some(rest.split_once('"')?.0));
                     let (name, kind) = (renamed.unwrap_or(name).to_owned(), kind.to_owned());
@@ -124,11 +125,11 @@ impl Found {
     fn to_code(&self) -> String {
         let mut code = String::from("pub(crate) const DOCS: &[(&str, &str)] = &[\n");
         for (name, doc) in &self.docs {
-            writeln!(code, "({name:?}, {doc:?}),").expect("a text takes all");
+            writeln!(code, "({name:?}, {doc:?}),").expect("writing to a string succeeds");
         }
         code += "];\npub(crate) const ALIASES: &[(&str, &str)] = &[\n";
         for (name, target) in &self.aliases {
-            writeln!(code, "({name:?}, {target:?}),").expect("a text takes all");
+            writeln!(code, "({name:?}, {target:?}),").expect("writing to a string succeeds");
         }
         code += "];\npub(crate) const FIELDS: &[(&str, &[Field])] = &[\n";
         for (name, fields) in &self.fields {
@@ -141,7 +142,8 @@ impl Found {
                     )
                 })
                 .collect();
-            writeln!(code, "({name:?}, &[{}]),", fields.join(", ")).expect("a text takes all");
+            writeln!(code, "({name:?}, &[{}]),", fields.join(", "))
+                .expect("writing to a string succeeds");
         }
         code + "];\n"
     }
@@ -178,7 +180,7 @@ fn plain(lines: &[String]) -> String {
         }
     }
     let text = without_links(&text.join("\n")).replace("\n\n\n", "\n\n");
-    // An example that was announced is left out.
+    // A text that ended before a removed example ends with a colon.
     let text = text.trim();
     text.strip_suffix(':').map_or(text.to_owned(), |text| format!("{text}."))
 }
@@ -193,7 +195,7 @@ fn without_links(text: &str) -> String {
             rest = after;
             continue;
         };
-        write!(plain, "`{name}`").expect("a text takes all");
+        write!(plain, "`{name}`").expect("writing to a string succeeds");
         rest = match tail.strip_prefix('(').and_then(|target| target.split_once(')')) {
             Some((_, tail)) => tail,
             None => tail,
@@ -272,7 +274,8 @@ fn kinds_to_code(rows: &[Row]) -> String {
     let mut table = String::from("pub(crate) const KINDS: &[Kind] = &[\n");
     let mut calls = String::new();
     for Row { doc, kind, settings, method, arguments } in rows {
-        // Settings that are an argument as a whole have no arguments of their own.
+        // Settings that are a single argument as a whole have no separate
+        // arguments.
         let whole = arguments.iter().any(|(_, kind)| kind == settings);
         let named: &[_] = if whole { &[] } else { arguments };
         let settings_name = word(settings);
@@ -281,7 +284,7 @@ fn kinds_to_code(rows: &[Row]) -> String {
             "Kind {{ name: {kind:?}, method: {method:?}, settings: {settings_name:?}, \
              doc: {doc:?}, arguments: &{named:?} }},"
         )
-        .expect("a text takes all");
+        .expect("writing to a string succeeds");
         let values: Vec<String> = match whole {
             true => vec!["given.whole()?".to_owned()],
             false => arguments
@@ -296,7 +299,7 @@ fn kinds_to_code(rows: &[Row]) -> String {
                 _ => values.join(", "),
             }
         })
-        .expect("a text takes all");
+        .expect("writing to a string succeeds");
     }
     format!(
         "{table}];\n\

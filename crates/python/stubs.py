@@ -1,4 +1,4 @@
-"""Writes the stubs of the functions that are made of the native table.
+"""Writes the stubs of the functions that are generated from the native table.
 
     python stubs.py            writes python/dendra/{layers,optimizers,…}.pyi
     python stubs.py --check    compares them with the installed package

@@ -1,19 +1,20 @@
-//! From a map that says where text is probable to boxes around lines of text, as of
-//! Liao et al., "Real-time scene text detection with differentiable binarization"
-//! (2019), with the settings of RapidOCR.
+//! Converts a map of text probabilities to boxes around lines of text, as in
+//! Liao et al., "Real-time scene text detection with differentiable
+//! binarization" (2019), with the settings of RapidOCR.
 
 /// x and y, from the left and from above.
 pub(crate) type Point = [f32; 2];
 
-/// The corners of a box as one reads: above left, above right, below right, below left.
+/// The corners of a box in reading order: top left, top right, bottom right,
+/// bottom left.
 pub(crate) type Corners = [Point; 4];
 
-/// The probability from which on a pixel belongs to text.
+/// The smallest probability of a text pixel.
 const PIXEL: f32 = 0.3;
-/// The mean probability from which on a box is one of text.
+/// The smallest mean probability of a text box.
 const BOX: f32 = 0.5;
-/// The network finds the cores of lines; the boxes are wider by this times their area
-/// per length of their outline.
+/// The network detects the cores of lines; the boxes are wider by this factor
+/// times their area divided by the length of their outline.
 const UNCLIP: f32 = 1.6;
 /// The least length of a side of a core.
 const LEAST: f32 = 3.0;
@@ -39,8 +40,8 @@ pub(crate) fn boxes(map: &[f32], width: usize) -> Vec<Corners> {
     boxes
 }
 
-/// The boxes in a picture that is larger than the map by these factors, from above to
-/// below, and from left to right in a row.
+/// The boxes in a picture that is larger than the map by these factors, sorted
+/// from top to bottom, and from left to right in a row.
 pub(crate) fn placed(boxes: &[Corners], scale: Point, size: [usize; 2]) -> Vec<Corners> {
     let place = |corners: &Corners| {
         corners.map(|point| {
@@ -54,7 +55,7 @@ pub(crate) fn placed(boxes: &[Corners], scale: Point, size: [usize; 2]) -> Vec<C
     placed.sort_by(|one, other| {
         one[0][1].total_cmp(&other[0][1]).then(one[0][0].total_cmp(&other[0][0]))
     });
-    // Boxes whose tops differ by less than ten pixels stand in one row.
+    // Boxes whose tops differ by less than ten pixels are in one row.
     for last in 1..placed.len() {
         for index in (0..last).rev() {
             let (one, other) = (placed[index][0], placed[index + 1][0]);
@@ -82,7 +83,7 @@ pub(crate) fn size(corners: &Corners) -> [f32; 2] {
     ]
 }
 
-/// Which pixels are text: those of a high probability, and the next ones below and to
+/// The text pixels: pixels of high probability, and the next ones below and to
 /// the right, which closes small gaps.
 fn dilated(map: &[f32], width: usize) -> Vec<bool> {
     let mut mask = vec![false; map.len()];
@@ -99,7 +100,7 @@ fn dilated(map: &[f32], width: usize) -> Vec<bool> {
     mask
 }
 
-/// The pixels of each region, of which all touch, by an edge or a corner.
+/// The pixels of each connected region, connected by edges or corners.
 fn components(mask: &[bool], width: usize) -> Vec<Vec<Point>> {
     let mut left = mask.to_vec();
     let (mut found, mut open) = (Vec::new(), Vec::new());
@@ -134,7 +135,8 @@ struct Rectangle {
 }
 
 impl Rectangle {
-    /// The smallest one around points; one of its sides lies on their convex hull.
+    /// The smallest rectangle around points; one of its sides is on their
+    /// convex hull.
     fn around(points: &[Point]) -> Option<Self> {
         let hull = hull(points);
         let mut smallest: Option<(f32, Self)> = None;
@@ -145,14 +147,14 @@ impl Rectangle {
                 continue;
             }
             let direction = [(to[0] - from[0]) / length, (to[1] - from[1]) / length];
-            let extent = |direction: Point| {
+            let span = |direction: Point| {
                 let along = hull.iter().map(|point| dot(*point, direction));
                 along.fold([f32::INFINITY, f32::NEG_INFINITY], |[least, most], next| {
                     [least.min(next), most.max(next)]
                 })
             };
             let normal = [-direction[1], direction[0]];
-            let [along, across] = [extent(direction), extent(normal)];
+            let [along, across] = [span(direction), span(normal)];
             let size = [along[1] - along[0], across[1] - across[0]];
             let area = size[0] * size[1];
             if smallest.as_ref().is_none_or(|(least, _)| area < *least) {
@@ -198,7 +200,8 @@ impl Rectangle {
         if count == 0 { 0.0 } else { sum / count as f32 }
     }
 
-    /// The corners as one reads, if the text is not turned by more than 45 degrees.
+    /// The corners in reading order, if the text is rotated by at most 45
+    /// degrees.
     fn corners(&self) -> Corners {
         let [long, wide] = self.size.map(|side| side / 2.0);
         let normal = [-self.direction[1], self.direction[0]];

@@ -1,4 +1,4 @@
-//! Pictures, and parts of them in another size.
+//! Pictures, and their resized parts.
 
 use dendra::prelude::*;
 
@@ -13,7 +13,7 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// What lies between four corners, in the size that it has there.
+    /// The part between four corners, in its own size.
     pub(crate) fn cut(&self, corners: &Corners) -> Self {
         let [width, height] = size(corners).map(|side| side.max(1.0) as usize);
         let mut planes = vec![0; 3 * height * width];
@@ -77,7 +77,8 @@ impl Picture {
         Tensor::from_fn([1, 3, height, padded], |index| values[index])
     }
 
-    /// The colour at a point, between the pixels around it; that of the border outside.
+    /// The colour at a point, interpolated between the pixels around it;
+    /// outside of the picture the colour of its border.
     fn at(&self, [x, y]: Point) -> [f32; 3] {
         let place = |position: f32, length: usize| {
             let position = (position - 0.5).clamp(0.0, (length - 1) as f32);

@@ -8,8 +8,10 @@ use std::io;
 use std::path::PathBuf;
 
 fn main() -> io::Result<()> {
-    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        return Err(io::Error::other("name the folder to write to"));
+    let folder = match std::env::args_os().skip(1).collect::<Vec<_>>().as_slice() {
+        // A folder with such a name is written `./-name`.
+        [folder] if !folder.as_encoded_bytes().starts_with(b"-") => PathBuf::from(folder),
+        _ => return Err(io::Error::other("expected one argument, the folder to write to")),
     };
     let files = dendra_hostile::files::all();
     for file in &files {

@@ -182,8 +182,8 @@ fn pieces<T: Float>() -> Vec<Row<T>> {
         "unbind" (input: Var<T>, dim: isize = 0) => input.unbind(dim);
         "narrow" (input: Var<T>, dim: isize, start: isize, length: usize) => {
             let axis = input.value().shape().axis("narrow", dim)?;
-            let extent = input.value().shape()[axis] as isize;
-            let start = if start < 0 { start + extent } else { start };
+            let size = input.value().shape()[axis] as isize;
+            let start = if start < 0 { start + size } else { start };
             input.narrow(dim, start as usize, length)
         };
         "select" (input: Var<T>, dim: isize, index: isize) => input.select(dim, index);

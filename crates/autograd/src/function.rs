@@ -80,11 +80,11 @@ pub enum Plain {
         /// The number.
         value: f64,
     },
-    /// The mask of padded sequences, `[N, places]`, from lengths `[N]`: true at
+    /// The mask of padded sequences, `[N, length]`, from lengths `[N]`: true at
     /// positions before the length.
     LengthMask {
         /// The number of positions.
-        places: usize,
+        length: usize,
     },
     /// Joins tensors along an axis.
     Cat {
@@ -260,7 +260,7 @@ impl Function for Plain {
                 vec![("axis", (*axis).into())]
             }
             Self::MaskedFill { value } => vec![("value", (*value).into())],
-            Self::LengthMask { places } => vec![("places", (*places).into())],
+            Self::LengthMask { length } => vec![("length", (*length).into())],
             Self::View { shape, strides, offset } => vec![
                 ("shape", shape.into()),
                 ("strides", strides[..].into()),
@@ -316,10 +316,10 @@ impl Function for Plain {
                     _ => Err(refuse()),
                 }
             }
-            Self::LengthMask { places } => {
+            Self::LengthMask { length } => {
                 let lengths = first.downcast::<i64>().filter(|x| x.rank() == 1);
                 let lengths = lengths.ok_or_else(refuse)?.unsqueeze(1)?;
-                Ok(Tensor::arange(*places).lt(&lengths)?.into())
+                Ok(Tensor::arange(*length).lt(&lengths)?.into())
             }
             Self::Cat { axis } => for_elements!(first, |x| {
                 let mut all = vec![x];
@@ -422,7 +422,7 @@ mod tests {
         let both = applied(&Plain::Cat { axis: 0 }, &[ids.clone(), ids.clone()]);
         assert_eq!(both, Tensor::from([4_i64, 0, 4, 0]).into());
         let lengths = AnyTensor::from(Tensor::from([1_i64, 2]));
-        let mask = applied(&Plain::LengthMask { places: 2 }, &[lengths]);
+        let mask = applied(&Plain::LengthMask { length: 2 }, &[lengths]);
         assert_eq!(mask, Tensor::from([[true, false], [true, true]]).into());
     }
 

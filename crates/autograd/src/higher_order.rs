@@ -180,18 +180,18 @@ fn tape_of<T: Float>(x: &Var<T>) -> Result<&Tape<T>> {
     x.tape().ok_or_else(|| Error::tape("the argument is not on a tape"))
 }
 
-fn check_shape<T: Float>(place: &str, x: &Tensor<T>, vector: &Tensor<T>) -> Result<()> {
+fn check_shape<T: Float>(context: &str, x: &Tensor<T>, vector: &Tensor<T>) -> Result<()> {
     if x.shape() == vector.shape() {
         return Ok(());
     }
     let message = format!("expected a vector of shape {}, got {}", x.shape(), vector.shape());
-    Err(Error::shape(place, message))
+    Err(Error::shape(context, message))
 }
 
 /// The gradient of each element of `y` with respect to `x`.
-fn rows<T: Float>(place: &str, y: &Var<T>, x: &Var<T>) -> Result<Tensor<T>> {
+fn rows<T: Float>(context: &str, y: &Var<T>, x: &Var<T>) -> Result<Tensor<T>> {
     let shape: Shape = y.shape().iter().chain(x.shape().iter()).copied().collect();
-    let mut all = Tensor::try_full(shape, T::ZERO).map_err(|error| error.within(place))?;
+    let mut all = Tensor::try_full(shape, T::ZERO).map_err(|error| error.within(context))?;
     if all.is_empty() {
         return Ok(all);
     }

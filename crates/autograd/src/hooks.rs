@@ -91,9 +91,9 @@ impl<T: Float> Var<T> {
         })
     }
 
-    fn watched(&self, place: &str, change: impl FnOnce(&mut Watch<T>, usize)) -> Result<()> {
+    fn watched(&self, context: &str, change: impl FnOnce(&mut Watch<T>, usize)) -> Result<()> {
         let (Some(tape), Some(node)) = (self.tape(), self.node()) else {
-            let message = format!("{place}: the value needs no gradient, so none is computed");
+            let message = format!("{context}: the value needs no gradient, so none is computed");
             return Err(Error::tape(message));
         };
         tape.refuse_if_tracing()?;

@@ -54,16 +54,16 @@ impl<T: Float> Search<'_, T> {
             }
         }
         let name = call.name();
-        let place = match (own, self.latest) {
+        let context = match (own, self.latest) {
             (Some(id), _) => format!("`{name}` with `{}`", (self.name)(id)),
             (None, Some(id)) => format!("`{name}` after `{}`", (self.name)(id)),
             (None, None) => format!("`{name}`"),
         };
         if constant_is_bad {
-            return Some(format!("the input of {place}"));
+            return Some(format!("the input of {context}"));
         }
         if !call.output().is_finite() {
-            return Some(format!("the output of {place}"));
+            return Some(format!("the output of {context}"));
         }
         self.latest = own.or(self.latest);
         None

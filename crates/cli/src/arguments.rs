@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Global {
-    /// Print the result as JSON, for programs
+    /// Print the result as JSON, for other programs
     #[arg(long, global = true, help_heading = "For all commands")]
     pub(crate) json: bool,
     /// Print only results and errors
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Convert(Convert),
     Bench(Bench),
     Serve(Serve),
-    /// Print the completions of a shell
+    /// Print the completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -68,47 +68,47 @@ pub(crate) struct Train {
     /// Column to predict
     #[arg(short, long, value_name = "COLUMN", conflicts_with = "settings")]
     pub(crate) target: Option<String>,
-    /// File for the model; report (.html) and settings (.json) get its name
-    /// [default: model.safetensors]
+    /// File for the model; the report (.html) and the settings (.json) are
+    /// named after it [default: model.safetensors]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Repeat a run with its settings; options override them
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
-    /// What to predict [default: by the values of the target]
+    /// Task [default: chosen from the values of the target]
     #[arg(long, conflicts_with = "settings")]
     pub(crate) task: Option<Task>,
     #[command(flatten)]
     pub(crate) training: Training,
     #[command(flatten)]
     pub(crate) table: TableFormat,
-    /// Columns to leave out
+    /// Columns that are not inputs
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "settings")]
     #[arg(help_heading = "Tables")]
     pub(crate) ignore: Vec<String>,
-    /// Column with texts, from which to predict
+    /// Column whose texts are the inputs
     #[arg(long, value_name = "COLUMN", conflicts_with_all = ["settings", "ignore"])]
     #[arg(help_heading = "Texts")]
     pub(crate) text: Option<String>,
-    /// Most words of the vocabulary
+    /// Largest number of words in the vocabulary
     #[arg(long, value_name = "N", help_heading = "Texts")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) words: Option<u64>,
-    /// Number of words of a text that are read
+    /// Number of words used of each text
     #[arg(long, value_name = "N", help_heading = "Texts")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) length: Option<u64>,
     /// Size of the pictures, such as 64 or 48x64 (height × width)
     #[arg(long, value_parser = size, help_heading = "Pictures")]
     pub(crate) size: Option<[usize; 2]>,
-    /// Whether pictures become grey [default: if all are]
+    /// Whether to convert pictures to grey [default: if all are grey]
     #[arg(long, value_name = "BOOL", help_heading = "Pictures")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     pub(crate) grey: Option<bool>,
-    /// Random changes in training [default: all for colour, shift for grey]
+    /// Random changes during training [default: all for colour, shift for grey]
     #[arg(long, value_name = "KIND", help_heading = "Pictures")]
     pub(crate) augment: Option<Augment>,
-    /// Leave out pictures that cannot be read
+    /// Skip pictures that cannot be read
     #[arg(long, help_heading = "Pictures")]
     pub(crate) skip_damaged: bool,
 }
@@ -118,9 +118,9 @@ pub(crate) struct Train {
 pub(crate) struct Predict {
     /// A model: .safetensors of Dendra, or .onnx
     pub(crate) model: PathBuf,
-    /// What to predict: pictures or folders of them, CSV files, text files
-    /// (one text each), or JSON files as `dendra serve` takes them; `-` is
-    /// the standard input: CSV, JSON, or one text a line
+    /// Inputs: pictures or folders of them, CSV files, text files (one text
+    /// each), or JSON files in the format of `dendra serve`; `-` is the
+    /// standard input: CSV, JSON, or one text per line
     pub(crate) inputs: Vec<PathBuf>,
     /// A text to predict
     #[arg(long, value_name = "TEXT")]
@@ -132,35 +132,36 @@ pub(crate) struct Predict {
     pub(crate) table: TableFormat,
 }
 
-/// Compare a model's predictions with the truth
+/// Compare a model's predictions with the true values
 #[derive(Args, Debug)]
 pub(crate) struct Evaluate {
-    /// A model that `dendra train` wrote
+    /// A model that `dendra train` has written
     pub(crate) model: PathBuf,
     /// Data as for `dendra train`
     pub(crate) data: PathBuf,
-    /// Column with the truth [default: the one of the training]
+    /// Column with the true values [default: the target of the training]
     #[arg(short, long, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
-    /// Column with the texts [default: the one of the training]
+    /// Column with the texts [default: the column of the training]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text: Option<String>,
-    /// Exit with code 3 unless a figure is at least this (an error: at most)
+    /// Exit with code 3 unless a metric is at least this value (an error: at
+    /// most)
     #[arg(long, value_name = "FIGURE=NUMBER", value_parser = required)]
     pub(crate) require: Vec<(String, f64)>,
-    /// Write a report, one page of HTML
+    /// Write a report as one HTML page
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) table: TableFormat,
 }
 
-/// Show what a file of a model or of weights contains
+/// Show the contents of a model or weight file
 #[derive(Args, Debug)]
 pub(crate) struct Info {
     /// A file of any format: safetensors, ONNX, PyTorch, Keras, NumPy, GGUF
     pub(crate) file: PathBuf,
-    /// List all tensors, however many there are
+    /// List all tensors
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -172,15 +173,15 @@ pub(crate) struct Summary {
     pub(crate) model: PathBuf,
 }
 
-/// Convert a file of a model or of weights to another format
+/// Convert a model or weight file to another format
 #[derive(Args, Debug)]
 pub(crate) struct Convert {
     /// A file of any format: safetensors, ONNX, PyTorch, Keras, NumPy, GGUF
     pub(crate) input: PathBuf,
-    /// The new file; its extension is the format: .safetensors, .npz, or, for
-    /// a model of Dendra, .onnx
+    /// The output file; its extension selects the format: .safetensors, .npz,
+    /// or, for a model of Dendra, .onnx
     pub(crate) output: PathBuf,
-    /// Keep names and layouts of Keras instead of PyTorch's
+    /// Keep the names and layouts of Keras instead of PyTorch's
     #[arg(long)]
     pub(crate) as_stored: bool,
 }
@@ -198,32 +199,31 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with = "threads")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) on: Vec<u64>,
-    /// Seconds of each measurement
+    /// Duration of each measurement in seconds
     #[arg(long, value_name = "S", default_value = "1", value_parser = positive)]
     pub(crate) seconds: f64,
-    /// Length of a free axis that is not the first, by its name
+    /// Length of a free axis other than the first, by its name
     #[arg(long, value_name = "NAME=N", value_parser = axis)]
     pub(crate) axis: Vec<(String, usize)>,
 }
 
-/// Serve models over HTTP, until Ctrl-C
+/// Serve models over HTTP until Ctrl-C
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Models: .safetensors of Dendra, or .onnx; with a name of its own as
-    /// NAME=FILE
+    /// Models: .safetensors of Dendra, or .onnx; NAME=FILE sets the name
     #[arg(required = true)]
     pub(crate) models: Vec<String>,
-    /// Address to listen on; 0.0.0.0:8000 is open to other machines
+    /// Address to listen on; 0.0.0.0:8000 is reachable from other machines
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000")]
     pub(crate) address: SocketAddr,
-    /// Token that requests must carry as `Authorization: Bearer TOKEN`
+    /// Token that requests must send as `Authorization: Bearer TOKEN`
     #[arg(long, env = "DENDRA_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// Most samples that are computed together
+    /// Largest number of samples in a batch
     #[arg(long, value_name = "N", default_value = "64")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 16))]
     pub(crate) batch: u64,
-    /// Threads that compute for each model
+    /// Compute threads for each model
     #[arg(long, value_name = "N", default_value = "1")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) workers: u64,
@@ -235,16 +235,16 @@ pub(crate) struct Training {
     /// Seed of all random numbers [default: 42]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Share of the data for validation [default: 0.2]
+    /// Fraction of the data for validation [default: 0.2]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) validation: Option<f64>,
-    /// Most epochs
+    /// Largest number of epochs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) epochs: Option<u64>,
-    /// Epochs without a lower validation loss before stopping
+    /// Epochs without a lower validation loss before training stops
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) patience: Option<u64>,
-    /// Samples in a step
+    /// Batch size
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub(crate) batch_size: Option<u64>,
     /// Learning rate of AdamW
@@ -258,17 +258,17 @@ pub(crate) struct Training {
     pub(crate) balanced: bool,
 }
 
-/// How a table is written.
+/// The format of a table.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Tables")]
 pub(crate) struct TableFormat {
-    /// Separator of the fields [default: found in the first line]
+    /// Field separator [default: detected in the first line]
     #[arg(long, value_name = "CHARACTER", value_parser = character)]
     pub(crate) delimiter: Option<char>,
     /// Decimal separator [default: . or, if that fits better, a comma]
     #[arg(long, value_name = "CHARACTER", value_parser = character)]
     pub(crate) decimal: Option<char>,
-    /// The first line has values; columns are then named 0, 1, …
+    /// The first line contains values; the columns are then named 0, 1, …
     #[arg(long)]
     pub(crate) no_header: bool,
 }
@@ -312,7 +312,7 @@ fn required(text: &str) -> Result<(String, f64), String> {
     let parsed = text.split_once('=').and_then(|(name, number)| {
         Some((name.trim().to_owned(), number.trim().parse().ok().filter(|x: &f64| x.is_finite())?))
     });
-    parsed.ok_or_else(|| "expected a figure and a number, such as accuracy=0.95".to_owned())
+    parsed.ok_or_else(|| "expected a metric and a number, such as accuracy=0.95".to_owned())
 }
 
 fn axis(text: &str) -> Result<(String, usize), String> {

@@ -10,11 +10,11 @@ use crate::Failure;
 use crate::arguments::Bench;
 use crate::screen::Screen;
 
-/// The fewest runs of a measurement, however long they take.
+/// The smallest number of runs in a measurement.
 const FEWEST: usize = 5;
 
-/// The largest inputs in elements, which keeps a wrong length of an axis from
-/// taking all memory.
+/// The largest number of elements of an input, so that a wrong axis length does
+/// not use up the memory.
 const MOST_ELEMENTS: usize = 1 << 30;
 
 pub(crate) fn run(arguments: &Bench, threads: Option<u64>, screen: Screen) -> Result<(), Failure> {
@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Bench, threads: Option<u64>, screen: Screen) -> Re
     Ok(())
 }
 
-/// The times of runs in ascending order, after some that do not count.
+/// The times of the runs in ascending order, without the warm-up runs.
 fn measured(
     network: &Network,
     inputs: &[(&str, Value)],
@@ -94,8 +94,8 @@ fn measured(
     Ok(times)
 }
 
-/// Random inputs for a number of samples. Integers are 0 or 1, which are valid
-/// token ids.
+/// Random inputs for some samples. Integers are 0 or 1, which are valid token
+/// ids.
 fn inputs<'a>(
     network: &'a Network,
     batch: usize,
@@ -124,7 +124,7 @@ fn inputs<'a>(
             ElementType::U8 => Tensor::from_fn(shape, |_| bits.next().unwrap_or(0) as u8).into(),
             ElementType::Bool => Tensor::from_fn(shape, |_| bits.next() == Some(1)).into(),
             other => {
-                let message = format!("inputs of {other} cannot be made up: {info}");
+                let message = format!("random inputs of type {other} are not supported: {info}");
                 return Err(Error::argument("dendra bench", message));
             }
         };
@@ -133,17 +133,17 @@ fn inputs<'a>(
     network.inputs().iter().map(input).collect()
 }
 
-/// The shape of an input: its first axis is the batch if it is free.
+/// The shape of an input. If its first axis is free, it is the batch axis.
 fn shape(info: &TensorInfo, batch: usize, lengths: &[(String, usize)]) -> Result<Vec<usize>> {
     let refuse = |message: String| Err(Error::argument("dendra bench", message));
     let Some(axes) = &info.axes else {
-        return refuse(format!("the model does not state the shape of {info}"));
+        return refuse(format!("the model does not declare the shape of {info}"));
     };
     let mut shape = Vec::new();
     for (index, axis) in axes.iter().enumerate() {
         shape.push(match axis {
             Axis::Fixed(length) if index == 0 && *length != batch => {
-                return refuse(format!("the batch is fixed: {info}; use --batch {length}"));
+                return refuse(format!("the batch size is fixed: {info}; use --batch {length}"));
             }
             Axis::Fixed(length) => *length,
             Axis::Free(name) => match lengths.iter().find(|(known, _)| known == name) {
@@ -160,7 +160,7 @@ fn shape(info: &TensorInfo, batch: usize, lengths: &[(String, usize)]) -> Result
     Ok(shape)
 }
 
-/// A time with three digits.
+/// A time with three significant digits.
 fn shown(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
     match micros {

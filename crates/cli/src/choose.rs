@@ -1,31 +1,30 @@
-//! Which network, and which settings of the training, suit data of a given
-//! kind and size.
+//! The rules that choose a network and the settings of its training for the
+//! kind and size of a data set.
 //!
-//! The rules are meant to give a good first result within minutes on a few
-//! cores. They look at sizes alone, never at the values, so the same data give
-//! the same choice.
+//! The rules aim at a good first result within minutes on a few cores. They use
+//! only sizes, never values, so the same data give the same choice.
 //!
-//! **Tables.** Dense layers with ReLU, of a width of √rows as the next power of
-//! two, 16 to 256: one hidden layer, from 500 rows on two, with a dropout of 0.1.
-//! Batches of rows / 50 as the next power of two, 16 to 256. At most
-//! 2,000,000 / rows epochs, 20 to 300. Learning rate 0.003.
+//! **Tables.** Dense layers with ReLU, of a width of √rows rounded up to a
+//! power of two, 16 to 256: one hidden layer, from 500 rows on two, with a
+//! dropout of 0.1. The batch size is rows / 50, rounded up to a power of two,
+//! 16 to 256. At most 2,000,000 / rows epochs, 20 to 300. Learning rate 0.003.
 //!
-//! **Pictures.** Blocks of a convolution 3×3, ReLU and pooling that halves the
-//! picture, until the shorter side is below 12 pixels. The first has 16 channels,
-//! from 2,000 pictures on 32; each further one doubles them, up to 128. Then a
-//! dense layer of four times the channels of the first block, and a dropout of
-//! 0.25. Batches of 32, from 10,000 pictures on 64. At most 400,000 / pictures
-//! epochs, 10 to 60. Learning rate 0.001.
+//! **Pictures.** Blocks of a 3×3 convolution, ReLU and pooling that halves the
+//! picture, until the shorter side is below 12 pixels. The first block has 16
+//! channels, from 2,000 pictures on 32; each further block has twice as many, up
+//! to 128. Then a dense layer of four times the channels of the first block, and
+//! a dropout of 0.25. Batches of 32, from 10,000 pictures on 64. At most
+//! 400,000 / pictures epochs, 10 to 60. Learning rate 0.001.
 //!
-//! **Texts.** The mean of vectors of 64 numbers, one for each word; from 10,000
-//! texts on a GRU of that width. A dropout of 0.25. Batches of 16, from 2,000
-//! texts on 32. At most 200,000 / texts epochs, 8 to 60. Learning rate 0.003.
-//! The mean of vectors does not see the order of words, which takes many texts to
-//! learn; with few, it is the better and much the faster classifier.
+//! **Texts.** The mean of word vectors of size 64; from 10,000 texts on a GRU
+//! of that width. A dropout of 0.25. Batches of 16, from 2,000 texts on 32. At
+//! most 200,000 / texts epochs, 8 to 60. Learning rate 0.003. The mean ignores
+//! the order of words, which takes many texts to learn; with few texts it is
+//! the better and much faster classifier.
 //!
-//! The optimizer is AdamW with a weight decay of 0.01. The training stops when
-//! the validation loss has not fallen for a tenth of the most epochs (at least
-//! 5), and the learning rate is halved after half of that.
+//! The optimizer is AdamW with a weight decay of 0.01. Training stops when the
+//! validation loss has not fallen for a tenth of the largest number of epochs
+//! (at least 5), and the learning rate is halved after half of that time.
 
 use dendra_nn::{Conv2d, EmbeddingBag, Init, Sequential};
 use dendra_tensor::{Error, Result, Rng};
@@ -39,8 +38,7 @@ pub enum Network {
     Dense {
         /// The widths of the hidden layers.
         hidden: Vec<usize>,
-        /// The probability with which a value after a hidden layer is dropped
-        /// in training.
+        /// The dropout probability after each hidden layer.
         dropout: f64,
     },
     /// Blocks of a 3×3 convolution, ReLU and 2×2 max pooling, and one hidden
@@ -50,14 +48,14 @@ pub enum Network {
         channels: Vec<usize>,
         /// The width of the hidden layer.
         hidden: usize,
-        /// The dropout before the last layer.
+        /// The dropout probability before the last layer.
         dropout: f64,
     },
-    /// A vector for each word, and their mean.
+    /// A word embedding and its mean over the text.
     Bag {
-        /// The size of the vectors.
+        /// The size of the embedding.
         embedding: usize,
-        /// The dropout before the last layer.
+        /// The dropout probability before the last layer.
         dropout: f64,
     },
     /// An embedding, a GRU, and its last step.
@@ -66,17 +64,17 @@ pub enum Network {
         embedding: usize,
         /// The size of the GRU's state.
         hidden: usize,
-        /// The dropout before the last layer.
+        /// The dropout probability before the last layer.
         dropout: f64,
     },
 }
 
-/// What a network takes.
+/// The inputs of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Takes {
     /// Numbers of this shape, without the batch axis.
     Numbers(Vec<usize>),
-    /// Token ids below `symbols`, this many in a text.
+    /// Token ids below `symbols`, `length` of them in a text.
     Tokens {
         /// The number of tokens of a text.
         length: usize,
@@ -86,11 +84,12 @@ pub enum Takes {
 }
 
 impl Network {
-    /// The network, with random weights. Its last layer is named `output`.
+    /// Builds the network with random weights. Its last layer is named
+    /// `output`.
     ///
     /// # Errors
     ///
-    /// When the network does not take such inputs, or has a size of 0.
+    /// When the network does not accept such inputs, or has a size of 0.
     pub fn build(&self, takes: &Takes, outputs: usize, rng: &mut Rng) -> Result<Sequential> {
         let layers = match (self, takes) {
             (Self::Dense { hidden, dropout }, Takes::Numbers(shape)) => {
@@ -110,8 +109,8 @@ impl Network {
                 layers.flatten().dense(*hidden).relu().dropout(*dropout)
             }
             (Self::Bag { embedding, dropout }, Takes::Tokens { length, symbols }) => {
-                // Small vectors: the network knows nothing of words that it has
-                // not learnt.
+                // Small vectors, because the network knows nothing about words
+                // that it has not learnt.
                 let init = Init::Normal { mean: 0.0, std: 0.1 };
                 let bag = EmbeddingBag::new(*symbols, *embedding).padding_idx(0);
                 Sequential::tokens([*length]).layer(bag.weight_init(init)).dropout(*dropout)
@@ -124,7 +123,7 @@ impl Network {
                     .dropout(*dropout)
             }
             (_, takes) => {
-                let message = format!("{self:?} does not take {takes:?}");
+                let message = format!("{self:?} does not accept {takes:?}");
                 return Err(Error::argument("Network::build", message));
             }
         };
@@ -138,11 +137,11 @@ impl Network {
 pub struct Plan {
     /// The network.
     pub network: Network,
-    /// The number of samples in a step.
+    /// The batch size.
     pub batch_size: usize,
-    /// The most epochs.
+    /// The largest number of epochs.
     pub epochs: u64,
-    /// The number of epochs without a lower validation loss after which the
+    /// The number of epochs without a lower validation loss after which
     /// training stops.
     pub patience: u64,
     /// The learning rate of AdamW.
@@ -152,7 +151,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For a table with this many rows for training.
+    /// The plan for a table with this many training rows.
     ///
     /// ```
     /// use dendra_cli::choose::{Network, Plan, Takes};
@@ -172,7 +171,7 @@ impl Plan {
         Self::new(Network::Dense { hidden, dropout }, batch_size, epochs, 3e-3)
     }
 
-    /// For this many pictures for training, of this height and width.
+    /// The plan for this many training pictures of this height and width.
     pub fn for_pictures(pictures: usize, size: [usize; 2]) -> Self {
         let first: usize = if pictures < 2_000 { 16 } else { 32 };
         let mut channels = vec![first];
@@ -188,7 +187,7 @@ impl Plan {
         Self::new(network, batch_size, epochs, 1e-3)
     }
 
-    /// For this many texts for training.
+    /// The plan for this many training texts.
     pub fn for_texts(texts: usize) -> Self {
         let network = match texts {
             0..10_000 => Network::Bag { embedding: 64, dropout: 0.25 },
@@ -205,12 +204,13 @@ impl Plan {
         Self { network, batch_size, epochs, patience, learning_rate, weight_decay: 0.01 }
     }
 
-    /// Sets the widths of the hidden layers: those of a dense network, the
-    /// channels of a convolutional one, the one width of a network for texts.
+    /// Sets the widths of the hidden layers: the widths of a dense network, the
+    /// channels of a convolutional network, the single width of a network for
+    /// texts.
     ///
     /// # Errors
     ///
-    /// When there is none, one is 0, or a network for texts gets several.
+    /// When there are no widths, one is 0, or a network for texts gets several.
     pub fn set_widths(&mut self, widths: &[usize]) -> Result<()> {
         if widths.contains(&0) {
             return Err(Error::argument("layers", "expected widths of at least 1, got 0"));
@@ -222,8 +222,8 @@ impl Plan {
             (Network::Recurrent { hidden, .. }, &[width]) => *hidden = width,
             (network, _) => {
                 let expected = match network {
-                    Network::Bag { .. } => "one width, that of the words' vectors",
-                    Network::Recurrent { .. } => "one width, that of the GRU",
+                    Network::Bag { .. } => "one width, the size of the embedding",
+                    Network::Recurrent { .. } => "one width, the size of the GRU",
                     _ => "at least one width",
                 };
                 let message = format!("expected {expected}, got {}", widths.len());
@@ -275,7 +275,7 @@ mod tests {
             assert_eq!(model.output_shape().to_vec(), [2]);
         }
         let error = Plan::for_texts(10).network.build(&pictures, 2, rng).unwrap_err();
-        assert!(error.to_string().contains("does not take"), "{error}");
+        assert!(error.to_string().contains("does not accept"), "{error}");
     }
 
     #[test]

@@ -55,18 +55,20 @@ fn same(input: &Path, output: &Path) -> bool {
     real(input).is_some_and(|input| Some(input) == real(output))
 }
 
-/// The tensors of a file, and what a safetensors file can keep of its metadata.
+/// The tensors of a file, and the part of its metadata that a safetensors file
+/// can store.
 fn read(input: &Path, as_stored: bool) -> Result<(StateDict, BTreeMap<String, String>)> {
     let weights = match Weights::open(input) {
         Ok(weights) => weights,
         Err(error) => {
-            // An ONNX model has its weights by name, too.
+            // An ONNX model also has named weights.
             let Ok(model) = Model::load(input) else { return Err(error) };
             return Ok((model.state_dict(), BTreeMap::new()));
         }
     };
     let metadata = match weights.format() {
-        // The file's own metadata are the architecture and the preprocessing.
+        // A file of Dendra has the architecture and the preprocessing in its
+        // metadata.
         Format::Safetensors if input.is_file() => {
             let file = StateFile::read(input)?;
             let mut metadata = file.metadata.clone();
@@ -82,7 +84,7 @@ fn read(input: &Path, as_stored: bool) -> Result<(StateDict, BTreeMap<String, St
     Ok((weights.state_dict()?, metadata))
 }
 
-/// An entry of metadata as text; lists such as vocabularies are left out.
+/// A metadata entry as text; lists such as vocabularies are left out.
 fn text((key, value): (&String, &Value)) -> Option<(String, String)> {
     let value = match value {
         Value::String(text) => text.clone(),
@@ -94,12 +96,12 @@ fn text((key, value): (&String, &Value)) -> Option<(String, String)> {
 }
 
 /// Writes a network of Dendra as an ONNX file, and returns the shapes of its
-/// input and its output.
+/// input and output.
 fn export(input: &Path, output: &Path) -> Result<(String, String)> {
     if let Ok(weights) = Weights::open(input)
         && weights.format() != Format::Safetensors
     {
-        let message = "has weights without a network: only a model of Dendra becomes ONNX";
+        let message = "it contains weights without a network, expected a model of Dendra";
         return Err(Error::file(input, message));
     }
     let file = StateFile::read(input)?;

@@ -19,10 +19,10 @@ use crate::model::{COLUMN, TARGET};
 use crate::screen::Screen;
 use crate::{Failure, REQUIRED};
 
-/// Figures that are good when they are low.
+/// Metrics for which lower is better.
 const LOW: [&str; 3] = ["loss", "mean_absolute_error", "root_mean_squared_error"];
 
-/// What a model reached.
+/// The results of a model.
 struct Reached {
     table: String,
     figures: Vec<(&'static str, f64)>,
@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Evaluate, screen: Screen) -> Result<(), Failure> {
     {
         let names: Vec<&str> = figures.iter().map(|(name, _)| *name).collect();
         return Err(Failure::Usage(format!(
-            "--require {name}: there is no such figure, only {}",
+            "--require {name}: expected one of the metrics {}",
             names.join(", ")
         )));
     }
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Evaluate, screen: Screen) -> Result<(), Failure> {
             false => (value >= *wanted, "at least"),
         };
         if !good {
-            missed.push(format!("{name} is {value:.4}, required is {most} {wanted}"));
+            missed.push(format!("{name} is {value:.4}, expected {most} {wanted}"));
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(Failure::Code(REQUIRED, missed.join("; "))) }
@@ -80,7 +80,7 @@ fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
     let target = arguments.target.as_ref().or_else(|| metadata.get(TARGET));
     let rows = || -> Result<(Table, &String), Failure> {
         let Some(target) = target else {
-            let message = "name the column with the truth: --target COLUMN";
+            let message = "expected --target COLUMN, the column with the true values";
             return Err(Failure::Usage(message.to_owned()));
         };
         let (all, _) = table::read(data, &arguments.table)?;
@@ -112,7 +112,7 @@ fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
             let (rows, target) = rows()?;
             let column = arguments.text.as_ref().or_else(|| metadata.get(COLUMN));
             let Some(column) = column else {
-                let message = "name the column with the texts: --text COLUMN";
+                let message = "expected --text COLUMN, the column with the texts";
                 return Err(Failure::Usage(message.to_owned()));
             };
             let texts = Texts::of_column(&rows, column).map_err(|error| in_file(data, error))?;
@@ -137,8 +137,7 @@ fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
         }
         _ => {
             let kind = preprocessing.kind().unwrap_or_default();
-            let message =
-                format!("the model's preprocessing is of the kind `{kind}`, not for this");
+            let message = format!("the model's preprocessing `{kind}` is for other data");
             return Err(Error::file(data, message).into());
         }
     })
@@ -154,14 +153,15 @@ fn numbers(rows: &Table, target: &str, data: &Path) -> Result<Tensor> {
             Tensor::from_vec(all.iter().map(|&y| y as f32).collect(), [rows.len(), 1])
         }
         Column::Texts(_) => {
-            let message =
-                format!("the column {target:?} has texts, and the model predicts numbers");
+            let message = format!(
+                "expected numbers in the column {target:?}, which the model predicts, got texts"
+            );
             Err(Error::file(data, message))
         }
     }
 }
 
-/// Labels of folders as those of the model.
+/// Maps the labels of folders to those of the model.
 fn translated(
     labels: &[i64],
     folders: &[String],
@@ -197,7 +197,7 @@ fn classify(
         Sequential: Model<Tensor<X>, Output = Var>,
     {
         let data = TensorDataset::classification(inputs, labels, classes)?;
-        // Nothing is trained; the optimizer and the loss are not used.
+        // Nothing is trained, so the optimizer and the loss are not used.
         let trainer = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
         Classification::of(&trainer, &data)
     }

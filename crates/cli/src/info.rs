@@ -19,10 +19,10 @@ use crate::arguments::{Info, Summary};
 use crate::model::TARGET;
 use crate::screen::Screen;
 
-/// The tensors that are listed without `--all`.
+/// The number of tensors that are listed without `--all`.
 const LISTED: usize = 30;
 
-/// The columns, classes and entries of the metadata that are named.
+/// The number of columns, classes and metadata entries that are listed.
 const NAMED: usize = 12;
 
 pub(crate) fn run(arguments: &Info, screen: Screen) -> Result<(), Failure> {
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Info, screen: Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is in a file: named tensors, a network, or both.
+/// The contents of a file: named tensors, a network, or both.
 struct Found<'a> {
     path: &'a Path,
     bytes: u64,
@@ -61,7 +61,7 @@ impl Found<'_> {
         }
     }
 
-    /// The metadata apart from what is shown in another way.
+    /// The metadata that are not shown elsewhere.
     fn metadata(&self) -> BTreeMap<String, Value> {
         let hidden = |key: &str| key.starts_with("dendra.");
         match (self.weights, self.network) {
@@ -168,7 +168,7 @@ impl Found<'_> {
     }
 }
 
-/// The table of the tensors.
+/// The table of tensors.
 fn tensors(weights: &Weights, all: bool) -> String {
     let table = weights.to_string();
     let lines: Vec<&str> = table.lines().collect();
@@ -180,7 +180,7 @@ fn tensors(weights: &Weights, all: bool) -> String {
     format!("{shown}\n… and {hidden} more (--all lists them)\n{}", lines[lines.len() - 1])
 }
 
-/// The columns of a table that a network reads.
+/// The input columns of a network for tables.
 fn columns(preprocessing: &AnyPreprocessing) -> Option<Vec<String>> {
     match preprocessing {
         AnyPreprocessing::Table(encoder) => {
@@ -204,7 +204,7 @@ fn described(preprocessing: &AnyPreprocessing, kind: &str) -> String {
             "texts, of which {length} words are read, with a vocabulary of {}",
             encoder.vocabulary().len()
         ),
-        _ => format!("{kind}, which this program does not know"),
+        _ => format!("{kind}, which this version does not know"),
     }
 }
 
@@ -217,7 +217,7 @@ fn named(names: &[String]) -> String {
     names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ") + &more
 }
 
-/// A size in bytes in the unit that gives it few digits.
+/// A size in bytes, in the unit with the fewest digits.
 fn size(bytes: u64) -> String {
     let mut size = bytes as f64;
     for unit in ["bytes", "KiB", "MiB"] {
@@ -230,8 +230,8 @@ fn size(bytes: u64) -> String {
     format!("{size:.1} GiB")
 }
 
-/// A line that is broken at spaces to fit the terminal, with further lines
-/// indented.
+/// A line wrapped at spaces to the width of the terminal, with continuation
+/// lines indented.
 fn folded(line: &str, indent: usize) -> String {
     let width = terminal_width().max(indent + 20);
     let (head, rest) = line.split_at(line.char_indices().nth(indent).map_or(line.len(), |at| at.0));
@@ -272,7 +272,7 @@ pub(crate) fn summary(arguments: &Summary, screen: Screen) -> Result<(), Failure
                 screen.result(format_args!("{count:>6}  {operator}"))?;
             }
             let all: usize = counts.values().sum();
-            screen.result(format_args!("{all:>6}  operators in all"))?;
+            screen.result(format_args!("{all:>6}  operators in total"))?;
         }
         _ => {
             let model: Sequential = Sequential::load(path)?;

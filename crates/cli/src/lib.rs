@@ -1,5 +1,5 @@
 //! The command `dendra`: trains, inspects, converts, measures and serves neural
-//! networks without a line of code.
+//! networks without writing code.
 //!
 //! ```text
 //! dendra train flowers.csv --target kind -o flowers.safetensors
@@ -7,9 +7,8 @@
 //! dendra serve flowers.safetensors
 //! ```
 //!
-//! The command is thin: it puts together what the other crates offer. What a
-//! program may want to use too is the module [`choose`], which has the rules by
-//! which a network is chosen for a data set:
+//! The command combines the other crates. Its module [`choose`] is public: it
+//! contains the rules that choose a network for a data set:
 //!
 //! ```
 //! use dendra_cli::choose::{Plan, Takes};
@@ -52,12 +51,12 @@ const USAGE: u8 = 2;
 const REQUIRED: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
-/// Why a command did not succeed.
+/// The reason why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// A combination of arguments that makes no sense.
+    /// A combination of arguments that is invalid.
     Usage(String),
-    /// Something with an exit code of its own.
+    /// A failure with its own exit code.
     Code(u8, String),
     /// Anything else.
     Error(Error),

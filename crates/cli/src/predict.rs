@@ -16,7 +16,7 @@ use crate::data::{PICTURES, ending, in_file, table, walk};
 use crate::model::{COLUMN, entry};
 use crate::screen::Screen;
 
-/// The pictures that are held in memory at once.
+/// The largest number of pictures in memory.
 const AT_A_TIME: usize = 128;
 
 /// Answers with the names of their inputs.
@@ -25,7 +25,7 @@ type Named = Vec<(String, Answer)>;
 pub(crate) fn run(arguments: &Predict, screen: Screen) -> Result<(), Failure> {
     let Predict { model, inputs, text, csv, table } = arguments;
     if inputs.is_empty() && text.is_empty() {
-        let message = "name what to predict: files, `-` for the standard input, or --text";
+        let message = "expected inputs: files, `-` for the standard input, or --text";
         return Err(Failure::Usage(message.to_owned()));
     }
     let network = Network::load(model)?;
@@ -69,7 +69,7 @@ impl Reader<'_> {
             files.retain(|file| wanted.contains(&ending(file).as_str()));
             if files.is_empty() {
                 let message =
-                    format!("has no files .{}", wanted[..wanted.len().min(2)].join(", ."));
+                    format!("contains no files .{}", wanted[..wanted.len().min(2)].join(", ."));
                 return Err(Error::file(path, message));
             }
             return self.files(&files);
@@ -92,7 +92,7 @@ impl Reader<'_> {
             }
             if self.takes_texts() {
                 let text = String::from_utf8(bytes).map_err(|_| {
-                    Error::file("standard input", "expected texts in UTF-8, one a line")
+                    Error::file("standard input", "expected UTF-8 text with one input per line")
                 })?;
                 let lines: Vec<String> = text.lines().map(str::to_owned).collect();
                 let answers = self.network.predict_texts(&lines)?;
@@ -159,12 +159,12 @@ impl Reader<'_> {
                 };
                 self.network.predict_texts(&Texts::of_column(&table, column)?)?
             }
-            // All columns are the inputs, in their order.
+            // All columns are inputs, in their order.
             _ => {
                 let columns = table.names().iter().map(|name| match table.column(name)? {
                     Column::Numbers(all) => Ok(all),
                     Column::Texts(_) => {
-                        let message = format!("the column {name:?} has texts");
+                        let message = format!("expected numbers in the column {name:?}, got texts");
                         Err(Error::data("the table", message))
                     }
                 });
@@ -187,7 +187,7 @@ fn numbered(what: &str, answers: Vec<Answer>) -> Named {
     answers.into_iter().enumerate().map(|(index, answer)| (name(index), answer)).collect()
 }
 
-/// A number with as many digits as a 32-bit float has.
+/// A number with the digits of a 32-bit float.
 fn digits(number: f64) -> String {
     (number as f32).to_string()
 }

@@ -1,5 +1,5 @@
-//! What is printed: results on the standard output, everything else on the
-//! standard error stream.
+//! Output: results on the standard output, everything else on the standard
+//! error stream.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -28,17 +28,17 @@ impl Screen {
         self.json
     }
 
-    /// Prints a result for people; nothing when it is printed as JSON.
+    /// Prints a result for people, unless JSON is printed.
     pub(crate) fn result(&self, text: impl fmt::Display) -> Result<()> {
         if self.json { Ok(()) } else { print(&text) }
     }
 
-    /// Prints what only informs; nothing with `--quiet` or `--json`.
+    /// Prints information, unless `--quiet` or `--json` is given.
     pub(crate) fn inform(&self, text: impl fmt::Display) -> Result<()> {
         if self.json || self.quiet { Ok(()) } else { print(&text) }
     }
 
-    /// Prints a result as JSON if that is wanted.
+    /// Prints a result as JSON if `--json` is given.
     pub(crate) fn json(&self, value: &serde_json::Value) -> Result<()> {
         if self.json { print(&format!("{value:#}")) } else { Ok(()) }
     }
@@ -47,12 +47,12 @@ impl Screen {
     pub(crate) fn note(&self, text: impl fmt::Display) {
         if !self.quiet {
             let mark = style("note:").for_stderr().yellow().bold();
-            // Whether the terminal is there must not matter.
+            // A closed terminal must not cause a failure.
             let _ = writeln!(io::stderr(), "{mark} {text}");
         }
     }
 
-    /// The progress of a training of so many epochs of so many batches.
+    /// The progress of a training with this many epochs of this many batches.
     pub(crate) fn progress(&self, epochs: u64, batches: usize) -> Progress {
         let term = Term::stderr();
         let bar = !self.quiet && term.is_term();
@@ -60,7 +60,7 @@ impl Screen {
     }
 }
 
-/// Prints a line. A reader that has gone, as after `| head`, is no error.
+/// Prints a line. A closed pipe, as after `| head`, is not an error.
 fn print(text: &dyn fmt::Display) -> Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -70,14 +70,15 @@ fn print(text: &dyn fmt::Display) -> Result<()> {
     }
 }
 
-/// The time between lines of epochs.
+/// The shortest time between lines of epochs.
 const LINES: Duration = Duration::from_secs(1);
 
-/// The time between updates of the line of the current epoch.
+/// The shortest time between updates of the line of the current epoch.
 const REFRESH: Duration = Duration::from_millis(100);
 
-/// Prints lines for epochs, at most one a second, so that a training of many
-/// short epochs stays readable, and on a terminal a line that changes.
+/// Prints lines for epochs, at most one per second, so that a training of many
+/// short epochs stays readable; on a terminal also a line that is updated in
+/// place.
 pub(crate) struct Progress {
     quiet: bool,
     bar: bool,
@@ -104,7 +105,7 @@ impl Progress {
     }
 }
 
-/// The line of an epoch, which is narrower than 80 columns.
+/// The line of an epoch, shorter than 80 characters.
 fn line(epoch: &EpochReport, epochs: u64) -> String {
     let width = epochs.to_string().len();
     let mut line =

@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Serve, quiet: bool, screen: Screen) -> Result<(), 
         workers: *workers as usize,
         log: Arc::new(move |line| {
             if !quiet {
-                // A terminal that has gone must not stop the server.
+                // A closed terminal must not stop the server.
                 let _ = writeln!(stderr(), "{line}");
             }
         }),
@@ -37,7 +37,9 @@ pub(crate) fn run(arguments: &Serve, quiet: bool, screen: Screen) -> Result<(), 
     let running = server.start()?;
     let address = running.address();
     if !address.ip().is_loopback() && token.is_none() {
-        screen.note("whoever reaches this address can use the models: --token restricts that");
+        screen.note(
+            "everyone who can reach this address can use the models: --token restricts access",
+        );
     }
     screen.json(&json!({ "address": format!("http://{address}") }))?;
     Ok(running.wait()?)

@@ -1,4 +1,4 @@
-//! The settings of a run, which repeat it.
+//! The settings of a run, with which it can be repeated.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::choose::Plan;
 
-/// The version of the file: written, and the only one that is read.
+/// The version of the file format; only this version is read.
 const VERSION: u32 = 1;
 
-/// What is predicted.
+/// The task: the kind of prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
@@ -22,7 +22,7 @@ pub(crate) enum Task {
     Regression,
 }
 
-/// Random changes of pictures in training.
+/// Random changes of pictures during training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Augment {
@@ -30,11 +30,11 @@ pub(crate) enum Augment {
     None,
     /// Shifted and rotated a little
     Shift,
-    /// Also mirrored, and with other brightness and contrast
+    /// Also mirrored, and with changed brightness and contrast
     All,
 }
 
-/// How a table is written.
+/// The format of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Format {
@@ -43,15 +43,15 @@ pub(crate) struct Format {
     pub(crate) header: bool,
 }
 
-/// Where the inputs come from, and what is made of them.
+/// The source of the inputs and their preprocessing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Inputs {
     Table {
         format: Format,
-        /// Columns of numbers, which are standardised.
+        /// Numeric columns, which are standardised.
         numbers: Vec<String>,
-        /// Columns of categories, which become one-hot inputs.
+        /// Categorical columns, which become one-hot inputs.
         categories: Vec<String>,
     },
     Pictures {
@@ -62,17 +62,17 @@ pub(crate) enum Inputs {
         skip_damaged: bool,
     },
     Texts {
-        /// The column of a table; none for a folder of text files.
+        /// The column of a table; `None` for a folder of text files.
         column: Option<String>,
         format: Option<Format>,
-        /// The most words of the vocabulary.
+        /// The largest number of words in the vocabulary.
         words: usize,
-        /// The number of words of a text that are read.
+        /// The number of words used of each text.
         length: usize,
     },
 }
 
-/// Everything that a run depends on, apart from the data.
+/// Everything that a run depends on, except the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -81,13 +81,12 @@ pub(crate) struct Settings {
     /// The SHA-256 of the data.
     pub(crate) data_sha256: String,
     pub(crate) output: PathBuf,
-    /// The column that is predicted; none for folders, whose names are the
-    /// classes.
+    /// The target column; `None` for folders, whose names are the classes.
     pub(crate) target: Option<String>,
     pub(crate) task: Task,
     pub(crate) inputs: Inputs,
     pub(crate) seed: u64,
-    /// The share of the data that is kept for validation.
+    /// The fraction of the data for validation.
     pub(crate) validation: f64,
     /// Whether all classes are drawn equally often.
     pub(crate) balanced: bool,

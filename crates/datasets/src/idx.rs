@@ -212,13 +212,13 @@ fn header(bytes: &mut dyn Read, most: u64) -> Result<(Kind, Shape), Fault> {
         )
         .into());
     };
-    let mut extents = Vec::with_capacity(rank.into());
+    let mut lengths = Vec::with_capacity(rank.into());
     for _ in 0..rank {
-        let mut extent = [0; 4];
-        bytes.read_exact(&mut extent)?;
-        extents.push(u32::from_be_bytes(extent) as usize);
+        let mut length = [0; 4];
+        bytes.read_exact(&mut length)?;
+        lengths.push(u32::from_be_bytes(length) as usize);
     }
-    let shape = Shape::from(extents);
+    let shape = Shape::from(lengths);
     let size = shape.checked_elements().and_then(|count| count.checked_mul(kind.bytes()));
     if size.is_none_or(|size| size as u64 > most) {
         let name = if kind == Kind::U8 { "bytes" } else { kind.name() };

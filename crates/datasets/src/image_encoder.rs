@@ -94,7 +94,7 @@ pub(crate) fn fitted(picture: Image<u8>, size: [usize; 2]) -> Image<u8> {
     }
     let scale = (size[0] as f64 / height as f64).max(size[1] as f64 / width as f64);
     let scaled = [(height, size[0]), (width, size[1])]
-        .map(|(extent, wanted)| ((extent as f64 * scale).round() as usize).max(wanted));
+        .map(|(length, wanted)| ((length as f64 * scale).round() as usize).max(wanted));
     CenterCrop::new(0).size(size[0], size[1]).apply(resize(picture, scaled), &mut Rng::seed(0))
 }
 

@@ -350,16 +350,16 @@ impl<T: Float> Method<T> for LayerGradCam {
             return Err(Error::shape("LayerGradCam", message));
         }
         let (prediction, gradients) = layer.gradient(target)?;
-        let places: Vec<isize> = (2..values.rank() as isize).collect();
-        let weights = match (places.is_empty(), self.plus_plus) {
+        let axes: Vec<isize> = (2..values.rank() as isize).collect();
+        let weights = match (axes.is_empty(), self.plus_plus) {
             (true, _) => gradients,
-            (false, false) => gradients.mean_axes(&places, true)?,
+            (false, false) => gradients.mean_axes(&axes, true)?,
             (false, true) => {
                 let squares = gradients.square();
                 let cubes = &squares * &gradients;
-                let sums = values.sum_axes(&places, true)?;
+                let sums = values.sum_axes(&axes, true)?;
                 let below = squares.mul_scalar(2.0).add(&cubes.mul(&sums)?)?.add_scalar(1e-6);
-                (&squares / &below * gradients.relu()).sum_axes(&places, true)?
+                (&squares / &below * gradients.relu()).sum_axes(&axes, true)?
             }
         };
         let map = values.mul(&weights)?.sum_axes(&[1], true)?;

@@ -104,13 +104,13 @@ impl DiceLoss {
             Activation::Sigmoid => output.sigmoid(),
             Activation::Softmax => output.softmax(1)?,
         };
-        let places: Vec<isize> = (2..shape.len() as isize).collect();
+        let axes: Vec<isize> = (2..shape.len() as isize).collect();
         let target = V::constant(target);
         let size = |x: &V| match self.squared {
-            true => x.square().sum_axes(&places, false),
-            false => x.sum_axes(&places, false),
+            true => x.square().sum_axes(&axes, false),
+            false => x.sum_axes(&axes, false),
         };
-        let overlap = output.mul(&target)?.sum_axes(&places, false)?;
+        let overlap = output.mul(&target)?.sum_axes(&axes, false)?;
         let overlap = overlap.mul_scalar(2.0).add_scalar(self.smooth);
         let both = size(&output)?.add(&size(&target)?)?.add_scalar(self.smooth);
         let losses = overlap.div(&both)?.neg().add_scalar(1.0);
@@ -144,10 +144,11 @@ fn one_hot<T: Float>(shape: &Shape, labels: &Tensor<i64>) -> Result<Tensor<T>> {
     // Ignores no label, since 0 is a valid class.
     check_labels(NAME, labels, classes, 0)?;
     let labels = labels.to_vec();
-    let places: usize = shape[2..].iter().product();
+    let positions: usize = shape[2..].iter().product();
     Ok(Tensor::from_fn(shape.clone(), |i| {
-        let (sample, class, place) = (i / (places * classes), i / places % classes, i % places);
-        let is_label = labels[sample * places + place] == class as i64;
+        let (sample, class, position) =
+            (i / (positions * classes), i / positions % classes, i % positions);
+        let is_label = labels[sample * positions + position] == class as i64;
         if is_label { Number::ONE } else { Number::ZERO }
     }))
 }

@@ -110,13 +110,13 @@ impl Rule for AdafactorRule {
     }
 
     fn check(&self) -> Result<()> {
-        let (place, decay) = (Self::NAME, self.beta2_decay);
-        require(decay <= 0.0, place, "beta2_decay", "at most 0", decay)?;
-        require_not_negative(place, "the first eps", self.eps1.unwrap_or(0.0))?;
-        require_not_negative(place, "the second eps", self.eps2)?;
+        let (context, decay) = (Self::NAME, self.beta2_decay);
+        require(decay <= 0.0, context, "beta2_decay", "at most 0", decay)?;
+        require_not_negative(context, "the first eps", self.eps1.unwrap_or(0.0))?;
+        require_not_negative(context, "the second eps", self.eps2)?;
         require(
             self.clipping_threshold >= 1.0,
-            place,
+            context,
             "the clipping threshold",
             "at least 1",
             self.clipping_threshold,

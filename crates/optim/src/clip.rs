@@ -92,12 +92,12 @@ pub(crate) struct Clipping {
 }
 
 impl Clipping {
-    pub(crate) fn check(&self, place: &str) -> Result<()> {
+    pub(crate) fn check(&self, context: &str) -> Result<()> {
         if let Some((_, max_norm)) = self.norm {
-            require_not_negative(place, "clip_norm", max_norm)?;
+            require_not_negative(context, "clip_norm", max_norm)?;
         }
         if let Some(limit) = self.value {
-            require_not_negative(place, "clip_value", limit)?;
+            require_not_negative(context, "clip_value", limit)?;
         }
         Ok(())
     }

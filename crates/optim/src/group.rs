@@ -17,9 +17,9 @@ pub struct Group {
 }
 
 impl Group {
-    pub(crate) fn check(&self, place: &str) -> Result<()> {
-        require_not_negative(place, "learning_rate_factor", self.learning_rate_factor)?;
-        require_not_negative(place, "weight_decay", self.weight_decay)
+    pub(crate) fn check(&self, context: &str) -> Result<()> {
+        require_not_negative(context, "learning_rate_factor", self.learning_rate_factor)?;
+        require_not_negative(context, "weight_decay", self.weight_decay)
     }
 }
 

@@ -136,7 +136,7 @@ pub fn elementwise<T: Float, const N: usize>(
 /// Returns an error that contains the setting, unless it is `valid`.
 pub(crate) fn require(
     valid: bool,
-    place: &str,
+    context: &str,
     setting: &str,
     expected: &str,
     value: f64,
@@ -144,24 +144,24 @@ pub(crate) fn require(
     if valid {
         return Ok(());
     }
-    Err(Error::argument(place, format!("{setting} must be {expected}, got {value}")))
+    Err(Error::argument(context, format!("{setting} must be {expected}, got {value}")))
 }
 
 /// Returns an error unless a setting is finite and not negative.
-pub(crate) fn require_not_negative(place: &str, setting: &str, value: f64) -> Result<()> {
+pub(crate) fn require_not_negative(context: &str, setting: &str, value: f64) -> Result<()> {
     let valid = value.is_finite() && value >= 0.0;
-    require(valid, place, setting, "a finite number and not negative", value)
+    require(valid, context, setting, "a finite number and not negative", value)
 }
 
 /// Returns an error unless a setting is at least 0 and less than 1.
-pub(crate) fn require_below_one(place: &str, setting: &str, value: f64) -> Result<()> {
-    require((0.0..1.0).contains(&value), place, setting, "at least 0 and less than 1", value)
+pub(crate) fn require_below_one(context: &str, setting: &str, value: f64) -> Result<()> {
+    require((0.0..1.0).contains(&value), context, setting, "at least 0 and less than 1", value)
 }
 
 /// Returns an error unless both decay rates are at least 0 and less than 1.
-pub(crate) fn require_betas(place: &str, betas: [f64; 2]) -> Result<()> {
-    require_below_one(place, "the first of the betas", betas[0])?;
-    require_below_one(place, "the second of the betas", betas[1])
+pub(crate) fn require_betas(context: &str, betas: [f64; 2]) -> Result<()> {
+    require_below_one(context, "the first of the betas", betas[0])?;
+    require_below_one(context, "the second of the betas", betas[1])
 }
 
 /// Returns the sign of a number, or 0 for 0.

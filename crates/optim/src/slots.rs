@@ -81,7 +81,7 @@ impl<T: Float> Slots<T> {
     pub(crate) fn bound_to(
         &self,
         model: &dyn Parameters<T>,
-        place: &str,
+        context: &str,
         state_names: &[&str],
         state_shape: impl Fn(&str, &Shape) -> Shape,
         group_of: impl Fn(&str) -> Group,
@@ -89,9 +89,9 @@ impl<T: Float> Slots<T> {
         let parameters = model.named_parameters();
         if self.0.iter().any(|slot| slot.id.is_none()) {
             self.compare(&parameters, state_names, state_shape)
-                .map_err(|error| error.within(place))?;
+                .map_err(|error| error.within(context))?;
         } else {
-            self.ensure_same_model(&parameters, place, state_names.len())?;
+            self.ensure_same_model(&parameters, context, state_names.len())?;
         }
         let by_id: HashMap<ParamId, &Slot<T>> =
             self.0.iter().filter_map(|slot| Some((slot.id?, slot))).collect();
@@ -142,7 +142,7 @@ impl<T: Float> Slots<T> {
     fn ensure_same_model(
         &self,
         parameters: &[(String, &Param<T>)],
-        place: &str,
+        context: &str,
         tensors: usize,
     ) -> Result<()> {
         let present: HashMap<ParamId, &Param<T>> =
@@ -158,11 +158,11 @@ impl<T: Float> Slots<T> {
             if slot.shape != *shape {
                 let before = &slot.shape;
                 let message = format!("its shape changed from {before} to {shape} between steps");
-                return Err(Error::shape(place, format!("{}: {message}", slot.name)));
+                return Err(Error::shape(context, format!("{}: {message}", slot.name)));
             }
             if slot.state.len() != tensors {
                 return Err(Error::argument(
-                    place,
+                    context,
                     "a setting that determines the state tensors was changed after the first step",
                 ));
             }
@@ -171,7 +171,7 @@ impl<T: Float> Slots<T> {
             return Ok(());
         }
         Err(Error::argument(
-            place,
+            context,
             format!(
                 "the optimizer has state of parameters that are not in this model: {}. Use a \
                  separate optimizer for each model; for a copy of a model, load the state_dict of \

@@ -1,4 +1,4 @@
-//! The arguments of a layer, an optimizer, a loss, … by name, as Python gives them.
+//! Named arguments from Python for a layer, an optimizer, a loss and so on.
 
 use std::fmt::Display;
 
@@ -7,18 +7,18 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// Why arguments cannot be used.
+/// The reason why arguments are invalid.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// A name that is missing, unknown or given twice: a `TypeError`.
+    /// A missing, unknown or repeated name: a `TypeError`.
     Name(String),
-    /// A wrong value: a `ValueError`.
+    /// An invalid value: a `ValueError`.
     Value(String),
 }
 
 impl Refusal {
     pub(crate) fn unknown(what: &str, name: &str) -> Self {
-        Self::Name(format!("there is no {what} {name:?}"))
+        Self::Name(format!("the {what} {name:?} does not exist"))
     }
 
     pub(crate) fn value(context: &str, name: &str, message: impl Display) -> Self {
@@ -41,21 +41,20 @@ impl From<dendra_tensor::Error> for Refusal {
     }
 }
 
-/// Arguments by name, of which each is taken once.
+/// Arguments by name, each of which is read once.
 pub(crate) struct Arguments {
-    /// What they belong to, for messages.
+    /// The owner of the arguments, for messages.
     pub(crate) context: String,
     given: Map<String, Value>,
-    /// The names that were asked for.
+    /// The names that were requested.
     known: Vec<&'static str>,
-    /// The number of which an argument that is missing is made, whatever its
-    /// type.
+    /// The number used for a missing argument, whatever its type.
     sample: Option<u8>,
 }
 
 impl Arguments {
-    /// The arguments of a JSON object, without its entry `name`, which says
-    /// what they belong to.
+    /// The arguments in a JSON object, without its entry `name`, which names
+    /// their owner.
     pub(crate) fn of_object(what: &str, object: Value) -> Result<Self, Refusal> {
         let Value::Object(mut given) = object else {
             return Err(Refusal::Name(format!("expected a {what}, got {object}")));
@@ -70,12 +69,13 @@ impl Arguments {
         Self { context, given, known: Vec::new(), sample: None }
     }
 
-    /// Arguments made of a number, to see what a constructor makes of them.
+    /// Arguments that all have this number, to obtain the settings that a
+    /// constructor derives from them.
     pub(crate) fn sample(context: &str, number: u8) -> Self {
         Self { sample: Some(number), ..Self::new(context.to_owned(), Map::new()) }
     }
 
-    /// An argument that must be given.
+    /// A required argument.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, Refusal> {
         if let Some(number) = self.sample {
             let value =
@@ -88,7 +88,7 @@ impl Arguments {
         }
     }
 
-    /// An argument that may be missing.
+    /// An optional argument.
     pub(crate) fn optional<T: DeserializeOwned>(
         &mut self,
         name: &'static str,
@@ -111,12 +111,12 @@ impl Arguments {
             .map_err(|error| Refusal::Name(format!("{}: {error}", self.context)))
     }
 
-    /// The arguments that nothing has taken.
+    /// The arguments that were not read.
     pub(crate) fn rest(&mut self) -> Map<String, Value> {
         std::mem::take(&mut self.given)
     }
 
-    /// Refuses arguments that nothing has taken.
+    /// Checks that all arguments were read.
     pub(crate) fn finish(&self) -> Result<(), Refusal> {
         match self.given.keys().next() {
             None => Ok(()),
@@ -129,7 +129,7 @@ impl Arguments {
     }
 }
 
-/// Values of which one fits each type of argument.
+/// Values, one for each type of argument.
 fn samples(n: u8) -> [Value; 9] {
     [
         json!(n),
@@ -144,9 +144,9 @@ fn samples(n: u8) -> [Value; 9] {
     ]
 }
 
-/// The result for a value, or for one of the longer forms that it may stand
-/// for: a number is that of one, two or three axes and their ends, and numbers
-/// in a row are pairs. The error is that of the value itself.
+/// Parses a value, or one of the longer forms that it may abbreviate: a number
+/// stands for one, two or three axes and their ends, and a list of numbers for
+/// pairs. The error is that of the value itself.
 pub(crate) fn first_fitting<R, E>(
     value: &Value,
     mut read: impl FnMut(Value) -> Result<R, E>,

@@ -12,8 +12,8 @@ struct Memory {
     _tensor: AnyTensor,
 }
 
-/// An array of the tensor's memory, which is not copied; only a strided tensor
-/// is. It can be written to when nothing else shares the memory, and is
+/// An array that shares the memory of the tensor; only a strided tensor is
+/// copied. The array is writable if nothing else shares the memory, and
 /// read-only otherwise.
 fn share<'py, T>(py: Python<'py>, tensor: Tensor<T>, alone: bool) -> PyResult<Bound<'py, PyAny>>
 where
@@ -27,12 +27,13 @@ where
     let shape = IxDyn(tensor.shape());
     let length = tensor.len();
     let pointer: *const T = match (alone, tensor.as_slice()) {
-        // A tensor is strided no more; this copies if its memory is shared after all.
+        // The tensor is contiguous here; this copies if its memory is shared
+        // after all.
         (true, _) | (_, None) => tensor.make_mut().as_mut_ptr(),
         (false, Some(elements)) => elements.as_ptr(),
     };
     let memory = Bound::new(py, Memory { _tensor: tensor.into() })?;
-    // SAFETY: the pointer is that of `length` initialised elements in row-major order, as many as
+    // SAFETY: the pointer points to `length` initialised elements in row-major order, as many as
     // the shape has, and `memory` holds a tensor that owns them.
     let view = unsafe { ArrayViewD::from_shape_ptr(shape, pointer) };
     debug_assert_eq!(view.len(), length);
@@ -80,7 +81,7 @@ elements! {
     F32 f32, F64 f64, U8 u8, U16 u16, U32 u32, U64 u64, I8 i8, I16 i16, I32 i32, I64 i64, Bool bool
 }
 
-/// A result as an array, which can be written to.
+/// A result as a writable array.
 pub(crate) fn owned<'py>(
     py: Python<'py>,
     tensor: impl Into<AnyTensor>,
@@ -88,8 +89,8 @@ pub(crate) fn owned<'py>(
     shared(py, tensor.into(), true)
 }
 
-/// A tensor of a model as a read-only array. The model changes a copy when it
-/// changes, so the array keeps its values.
+/// A tensor of a model as a read-only array. The array keeps its values,
+/// because the model copies the tensor before it changes it.
 pub(crate) fn read_only<'py>(py: Python<'py>, tensor: &AnyTensor) -> PyResult<Bound<'py, PyAny>> {
     shared(py, tensor.clone(), false)
 }

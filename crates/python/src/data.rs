@@ -1,5 +1,5 @@
 //! NumPy arrays as data sets: batches are gathered from the memory of the
-//! arrays, which are not copied.
+//! arrays without copying them first.
 
 use dendra_datasets::{Batch, Dataset};
 use dendra_tensor::{Element, Error, Result, Shape, Tensor};
@@ -22,7 +22,7 @@ impl Values {
     }
 }
 
-/// Whether samples become floats or integers.
+/// Whether samples are converted to floats or integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Floats,
@@ -31,7 +31,7 @@ pub(crate) enum Form {
 
 macro_rules! arrays {
     ($($variant:ident $type:ty: $name:literal, |$x:ident| $float:expr, $integer:expr;)*) => {
-        /// An array that is kept from being changed by Rust.
+        /// An array that is locked against writes from Rust.
         pub(crate) enum Array<'py> {
             $($variant(PyReadonlyArrayDyn<'py, $type>),)*
         }
@@ -43,8 +43,8 @@ macro_rules! arrays {
         }
 
         impl<'py> Array<'py> {
-            /// The array, if its elements have a type that can be read and lie
-            /// in row-major order.
+            /// The array, if its element type is supported and it is in
+            /// row-major order.
             pub(crate) fn of(array: &Bound<'py, PyAny>) -> PyResult<Self> {
                 $(if let Ok(array) = array.cast::<PyArrayDyn<$type>>() {
                     if !array.is_c_contiguous() {
@@ -77,14 +77,14 @@ macro_rules! arrays {
         }
 
         impl Column<'_> {
-            /// The samples of these indices as floats.
+            /// The samples at these indices as floats.
             fn floats(&self, indices: &[usize]) -> Tensor {
                 match self.elements {
                     $(Elements::$variant(all) => self.gather(all, indices, |$x| $float),)*
                 }
             }
 
-            /// The samples of these indices as integers.
+            /// The samples at these indices as integers.
             fn integers(&self, indices: &[usize]) -> Tensor<i64> {
                 match self.elements {
                     $(Elements::$variant(all) => self.gather(all, indices, |x| x as i64),)*
@@ -108,20 +108,20 @@ arrays! {
     Bool bool: "bool", |x| f32::from(u8::from(x)), true;
 }
 
-/// The samples of an array: its first axis.
+/// The samples of an array along its first axis.
 pub(crate) struct Column<'a> {
     elements: Elements<'a>,
     samples: usize,
     /// The shape of a sample, and its number of elements.
     shape: Shape,
     size: usize,
-    /// What samples become.
+    /// The type to which samples are converted.
     form: Form,
 }
 
 impl<'a> Column<'a> {
-    /// The samples of an array in some form; that of its elements when none is
-    /// given.
+    /// The samples of an array in this form; by default the form of its
+    /// elements.
     pub(crate) fn new(name: &str, array: &'a Array<'_>, form: Option<Form>) -> PyResult<Self> {
         let [samples, shape @ ..] = array.shape() else {
             let message = format!("{name}: expected an axis over the samples, got a number");
@@ -164,7 +164,7 @@ impl<'a> Column<'a> {
         })
     }
 
-    /// The samples of these indices, which must be below `len`.
+    /// The samples at these indices, which must be below `len`.
     pub(crate) fn batch(&self, indices: &[usize]) -> Values {
         match self.form {
             Form::Floats => Values::Floats(self.floats(indices)),
@@ -189,7 +189,7 @@ impl<'a> Pairs<'a> {
         Ok(Self { inputs, targets })
     }
 
-    /// What the targets are.
+    /// The form of the targets.
     pub(crate) fn targets(&self) -> Form {
         self.targets.form
     }
@@ -209,7 +209,7 @@ impl Dataset for Pairs<'_> {
 
     fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
         if let Some(index) = indices.iter().find(|&&index| index >= self.len()) {
-            let message = format!("index {index} is not below the length {}", self.len());
+            let message = format!("expected an index below {}, got {index}", self.len());
             return Err(Error::argument("batch", message));
         }
         Ok((self.inputs.batch(indices), self.targets.batch(indices)))

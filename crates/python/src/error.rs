@@ -1,4 +1,4 @@
-//! Errors, panics and Ctrl-C as exceptions of Python.
+//! Conversion of errors, panics and Ctrl-C to exceptions of Python.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,23 +10,24 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 
-/// How often a computation looks for Ctrl-C, at most.
+/// The shortest time between two checks for Ctrl-C.
 const PAUSE: Duration = Duration::from_millis(50);
 
 thread_local! {
-    /// When this thread looked for signals last.
+    /// The time of the last check for signals on this thread.
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
     /// The exception that ended the computation on this thread.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// The exception for an error: `ValueError` for what a caller can put right,
+/// The exception for an error: `ValueError` for invalid arguments and data,
 /// `OSError` for files, `FloatingPointError` for numbers that are not finite.
 pub(crate) fn exception(error: Error) -> PyErr {
     let message = error.to_string();
     match error {
         Error::Io { path, source } => match source.raw_os_error() {
-            // Python chooses the class by the number, such as FileNotFoundError.
+            // Python chooses the subclass by the error number, such as
+            // FileNotFoundError.
             Some(code) => {
                 let text = source.to_string();
                 let text = text.split(" (os error").next().unwrap_or_default().to_owned();
@@ -41,8 +42,8 @@ pub(crate) fn exception(error: Error) -> PyErr {
     }
 }
 
-/// Runs a computation without the interpreter's lock. A panic becomes a
-/// `RuntimeError`; an exception that [`raise`] has kept is raised.
+/// Runs a computation without the GIL. A panic becomes a `RuntimeError`; an
+/// exception stored by [`raise`] is raised.
 pub(crate) fn compute<R: Send>(
     py: Python<'_>,
     context: &str,
@@ -50,8 +51,8 @@ pub(crate) fn compute<R: Send>(
 ) -> PyResult<R> {
     RAISED.take();
     let result = py.detach(|| {
-        // What a panic leaves half changed is dropped or, for a network in
-        // training, has the weights of a step that was complete.
+        // A panic may leave values half changed. They are dropped or, for a
+        // network in training, have the weights of a complete step.
         catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|payload| Err(Error::panic(context, &*payload)))
     });
@@ -67,8 +68,8 @@ pub(crate) fn raise(raised: PyErr) -> Error {
     Error::interrupted("an exception of Python")
 }
 
-/// Ends a computation when Ctrl-C was pressed. Called often; it looks seldom,
-/// since it needs the interpreter's lock.
+/// Ends a computation when Ctrl-C was pressed. It is called often, but checks
+/// seldom, because the check needs the GIL.
 pub(crate) fn check_signals() -> Result<()> {
     let now = Instant::now();
     if LOOKED.get().is_some_and(|looked| now.duration_since(looked) < PAUSE) {

@@ -1,4 +1,4 @@
-//! A training run with its callbacks in Python.
+//! A training run with callbacks in Python.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -20,18 +20,18 @@ use crate::named;
 use crate::network::{Live, Net, Network, Objective};
 use crate::optimizer::AnyOptimizer;
 
-/// The time between two reports of the progress within an epoch.
+/// The time between two progress reports within an epoch.
 const REFRESH: Duration = Duration::from_millis(200);
 
-/// The figures of each epoch, the skipped steps, and the reason of an early
-/// end.
+/// The metrics of each epoch, the skipped steps, and the reason of early
+/// stopping.
 pub(crate) type Figures = (Vec<Vec<(String, f64)>>, Vec<String>, Option<String>);
 
 /// The settings of a run, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The optimizer; that of the run before when none is given.
+    /// The optimizer; `None` for the optimizer of the previous run.
     optimizer: Option<Value>,
     pub(crate) objective: Objective,
     epochs: u64,
@@ -44,18 +44,19 @@ pub(crate) struct Settings {
     validation_split: Option<f64>,
     validate_every: u64,
     class_weights: Option<Vec<f64>>,
-    /// How many steps in a row may be skipped since they are not finite.
+    /// The largest number of consecutive steps that may be skipped because they
+    /// are not finite.
     skip_not_finite: usize,
     early_stopping: Option<Stopping>,
-    /// Whether a bar is drawn on the terminal.
+    /// Whether to draw a progress bar on the terminal.
     bar: bool,
-    /// Whether the callback is called after each step.
+    /// Whether to call the callback after each step.
     on_batch: bool,
-    /// Whether the callback is called now and then within an epoch.
+    /// Whether to call the callback at intervals within an epoch.
     progress: bool,
 }
 
-/// The settings of an early end.
+/// The settings of early stopping.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stopping {
@@ -88,8 +89,8 @@ impl Stopping {
     }
 }
 
-/// Trains the network. It has the weights of the last complete step afterwards,
-/// whatever happened.
+/// Trains the network. Afterwards it has the weights of the last complete step,
+/// even after an error.
 pub(crate) fn fit(
     live: &mut Live,
     settings: &Settings,
@@ -154,23 +155,23 @@ pub(crate) fn fit(
     Ok((figures, history.incidents, history.stopped))
 }
 
-/// The state of a training, as a callback sees it.
+/// The state of training, passed to callbacks.
 #[pyclass(module = "dendra._dendra")]
 pub(crate) struct Training {
     /// The number of the epoch, counted from 1; 0 before the first.
     #[pyo3(get)]
     epoch: u64,
-    /// How many batches of the epoch have been processed.
+    /// The number of batches of the epoch that have been processed.
     #[pyo3(get)]
     batch: usize,
-    /// How many steps the run has done.
+    /// The number of steps of the run so far.
     #[pyo3(get)]
     step: u64,
-    /// The learning rate, without a schedule; it can be set.
+    /// The learning rate before schedules; it can be set.
     #[pyo3(get, set)]
     learning_rate: f64,
     figures: Vec<(String, f64)>,
-    /// The figures of an epoch as a line of text.
+    /// The metrics of an epoch as a line of text.
     #[pyo3(get)]
     line: String,
     reason: Option<String>,
@@ -184,15 +185,15 @@ impl Training {
         self.figures.clone().into_py_dict(py)
     }
 
-    /// Ends the training after this step; the history keeps the reason.
+    /// Stops training after this step; the history records the reason.
     #[pyo3(signature = (reason=None))]
     fn stop(&mut self, reason: Option<String>) {
-        let reason = reason.unwrap_or_else(|| "a callback ended the training".to_owned());
+        let reason = reason.unwrap_or_else(|| "stopped by a callback".to_owned());
         self.reason.get_or_insert(reason);
     }
 }
 
-/// Calls a function of Python during a training.
+/// Calls a Python function during training.
 pub(crate) struct Watcher<'a> {
     callback: Py<PyAny>,
     network: &'a Network,

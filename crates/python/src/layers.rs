@@ -9,32 +9,32 @@ use crate::arguments::{Arguments, Refusal, first_fitting};
 /// A row of the table of kinds.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// Its method of a builder.
+    /// The method of the builder.
     pub(crate) method: &'static str,
-    /// The type of its settings.
+    /// The type of the settings.
     pub(crate) settings: &'static str,
     pub(crate) doc: &'static str,
     /// The arguments of the method, with their types.
     pub(crate) arguments: &'static [(&'static str, &'static str)],
 }
 
-/// A setting as its source describes it.
+/// A setting as declared in the source code.
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     /// The type.
     pub(crate) kind: &'static str,
-    /// The expression of its default.
+    /// The expression of the default.
     pub(crate) default: Option<&'static str>,
     pub(crate) doc: &'static str,
 }
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
-/// The settings of a layer of this kind, as a file holds them: those that the
-/// kind's method makes of its arguments, changed by the settings that are given
-/// besides.
+/// The settings of a layer of this kind as stored in files: the settings that
+/// the kind's method derives from its arguments, overridden by the given
+/// settings.
 pub(crate) fn layer(kind: &str, mut arguments: Arguments) -> Result<Value, Refusal> {
-    // The input is not part of the settings.
+    // The input shape is not part of the settings.
     let builder = add(Sequential::input([1]), kind, &mut arguments)?;
     let planned = serde_json::to_value(builder)
         .map_err(|error| Refusal::Value(format!("{kind}: {error}")))?;
@@ -42,7 +42,9 @@ pub(crate) fn layer(kind: &str, mut arguments: Arguments) -> Result<Value, Refus
     let settings = layer.as_object().map_or(0, |object| object.len() - 1);
     for (name, value) in arguments.rest() {
         if settings == 0 {
-            return Err(Refusal::Name(format!("{kind} has no setting `{name}`, it has none")));
+            return Err(Refusal::Name(format!(
+                "{kind} has no setting `{name}`, it has no settings"
+            )));
         }
         let with = |value: Value| {
             let mut changed = layer.clone();

@@ -1,16 +1,16 @@
 //! The native part of the Python package `dendra`: networks, their training and
 //! ONNX models, on NumPy arrays.
 //!
-//! The package itself is in `python/dendra`: it has the classes that people use
-//! and calls the functions here, which check everything that they are given.
-//! Settings of layers, optimizers, losses and metrics come as JSON. Layers are
-//! made by name from the table of `dendra-nn`, which `build.rs` reads together
-//! with the documentation of all settings; optimizers, losses and metrics have
-//! a row each in `named.rs`. `table` gives all of it to Python, which makes
-//! functions and docstrings of it, and to the program that writes the stubs.
+//! The package itself is in `python/dendra`: its public classes call the
+//! functions of this crate, which check all arguments. Settings of layers,
+//! optimizers, losses and metrics are passed as JSON. Layers are created by
+//! name from the table of `dendra-nn`, which `build.rs` reads together with the
+//! documentation of all settings; optimizers, losses and metrics have one row
+//! each in `named.rs`. `table` returns all of this to Python, which generates
+//! functions and docstrings from it, and to the program that writes the stubs.
 //!
-//! Computing is done without the interpreter's lock. Errors, panics and Ctrl-C
-//! become exceptions in `error.rs`.
+//! Computations release the GIL. `error.rs` converts errors, panics and Ctrl-C
+//! to exceptions.
 
 mod arguments;
 mod array;
@@ -49,8 +49,8 @@ mod _dendra {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
-    /// What can be named: layers, optimizers, schedules, losses and metrics
-    /// with their settings and documentation, as JSON.
+    /// The named objects as JSON: layers, optimizers, schedules, losses and
+    /// metrics with their settings and documentation.
     #[pyfunction]
     fn table() -> String {
         crate::table::table().to_string()
@@ -77,13 +77,13 @@ mod _dendra {
         Ok(())
     }
 
-    /// The number of threads that share the work.
+    /// The number of threads for computations.
     #[pyfunction]
     fn num_threads() -> usize {
         dendra_tensor::num_threads()
     }
 
-    /// Sets the number of threads that share the work.
+    /// Sets the number of threads for computations.
     #[pyfunction]
     fn set_num_threads(threads: usize) -> PyResult<()> {
         dendra_tensor::set_num_threads(threads).map_err(exception)

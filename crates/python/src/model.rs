@@ -11,8 +11,8 @@ use pyo3::types::{PyDict, PyList};
 use crate::array;
 use crate::error::{compute, exception};
 
-/// The name, the element type and the lengths of the axes of an input or
-/// output: a number, a name, or nothing where any length will do.
+/// The name, the element type and the axis lengths of an input or output. An
+/// axis length is a number, a name, or `None` if any length is allowed.
 type Port = (String, Option<String>, Option<Vec<Option<Length>>>);
 
 #[derive(IntoPyObject)]
@@ -21,7 +21,7 @@ enum Length {
     Name(String),
 }
 
-/// A model that was read from an ONNX file.
+/// A model loaded from an ONNX file.
 #[pyclass(frozen, module = "dendra._dendra")]
 pub(crate) struct Onnx(Model);
 
@@ -40,13 +40,13 @@ fn port(info: &ValueInfo) -> Port {
 
 #[pymethods]
 impl Onnx {
-    /// Reads a file.
+    /// Loads a file.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         compute(py, "load", || Ok(Self(Model::load(&path)?)))
     }
 
-    /// Reads the bytes of a file.
+    /// Loads the bytes of a file.
     #[staticmethod]
     fn parse(py: Python<'_>, file: &[u8]) -> PyResult<Self> {
         compute(py, "parse", || Ok(Self(Model::parse(file)?)))
@@ -98,7 +98,7 @@ fn value(tensor: AnyTensor) -> Value {
     of! { F32 F64 U8 U16 U32 U64 I8 I16 I32 I64 Bool }
 }
 
-/// An output as an array, a list of outputs, or nothing.
+/// An output as an array, a list of outputs, or `None`.
 fn object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     match value {
         Value::Tensor(tensor) => array_of(py, tensor),

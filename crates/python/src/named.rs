@@ -1,8 +1,8 @@
 //! Optimizers, schedules, losses and metrics by name: one row each.
 //!
-//! A row names the constructor and its arguments with their defaults, and then
-//! the methods that are settings. A setting that Rust gives as another type
-//! names the function that makes it.
+//! A row has the constructor and its arguments with their defaults, followed by
+//! the methods that are settings. A setting whose type differs in Rust has the
+//! function that converts it.
 
 use dendra_losses::*;
 use dendra_optim::*;
@@ -12,15 +12,15 @@ use crate::arguments::{Arguments, Refusal};
 use crate::objective::{AnyLoss, AnyMetric};
 use crate::optimizer::{AnyOptimizer, AnySchedule};
 
-/// A row as Python sees it: the name, the arguments with their defaults, and
-/// the names of the settings.
+/// A row for Python: the name, the arguments with their defaults, and the names
+/// of the settings.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) arguments: &'static [(&'static str, &'static str)],
     pub(crate) settings: &'static [&'static str],
 }
 
-/// Calls the method of a setting that was given.
+/// Calls the method of a setting, if the setting is given.
 macro_rules! set {
     ($value:ident, $given:ident, $setting:ident) => {
         if let Some(given) = $given.optional(stringify!($setting))? {
@@ -41,7 +41,7 @@ macro_rules! set {
     };
 }
 
-/// An argument of a constructor: the one given, or its default.
+/// An argument of a constructor, or its default.
 macro_rules! argument {
     ($given:ident, $argument:ident = $default:expr) => {
         $given.optional(stringify!($argument))?.unwrap_or($default)
@@ -51,7 +51,7 @@ macro_rules! argument {
     };
 }
 
-/// A table, and the function that makes what a row names:
+/// A table, and the function that creates the object of a row:
 ///
 /// ```text
 /// NAME: FAMILY = CONSTRUCTOR [ARGUMENT = DEFAULT, …] { SETTING, … };

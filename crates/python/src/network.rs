@@ -1,7 +1,7 @@
-//! A network and its training as Python holds them.
+//! A network and its training, as held by Python.
 //!
-//! Locks are taken without the interpreter's lock: who waits for one never
-//! keeps others from Python.
+//! Locks are taken without holding the GIL, so that waiting for a lock never
+//! blocks other Python threads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use crate::named;
 use crate::objective::{AnyLoss, AnyMetric, Targets};
 use crate::optimizer::AnyOptimizer;
 
-/// A network that takes floats or token ids, and stops at Ctrl-C.
+/// A network of floats or token ids that stops at Ctrl-C.
 #[derive(Clone)]
 pub(crate) struct Net(pub(crate) Sequential);
 
@@ -62,7 +62,7 @@ impl Model<Values> for Net {
     }
 }
 
-/// What a training changes.
+/// The state that training changes.
 pub(crate) struct Live {
     pub(crate) net: Net,
     /// The optimizer of the last training, and the epochs trained with it.
@@ -74,11 +74,11 @@ pub(crate) struct Live {
 #[pyclass(frozen, module = "dendra._dendra")]
 pub(crate) struct Network {
     live: RwLock<Live>,
-    /// A copy of the network for everybody else while it is trained.
+    /// A copy of the network for other threads while it is trained.
     snapshot: Mutex<Option<Arc<Net>>>,
 }
 
-/// A planned layer, as files hold it.
+/// A planned layer, as stored in files.
 #[derive(Deserialize)]
 struct Planned {
     name: Option<String>,
@@ -117,7 +117,7 @@ impl Network {
         Self { live: RwLock::new(live), snapshot: Mutex::new(None) }
     }
 
-    /// Calls `f` with the network, or with its copy during a training.
+    /// Calls `f` with the network, or with its copy during training.
     pub(crate) fn read<R>(&self, f: impl FnOnce(&Net) -> R) -> R {
         let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(net) = snapshot.clone() {
@@ -129,7 +129,8 @@ impl Network {
         f(&live.net)
     }
 
-    /// Calls `f` with the network alone, while others use a copy.
+    /// Calls `f` with exclusive access to the network; other threads use a
+    /// copy.
     pub(crate) fn change<R>(&self, f: impl FnOnce(&mut Live) -> Result<R>) -> Result<R> {
         let copy = Arc::new(self.read(Net::clone));
         let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +144,7 @@ impl Network {
         Changing { network: self, live }.with(f)
     }
 
-    /// Lets others see the network as it is now in its training.
+    /// Updates the copy for other threads to the present state of training.
     pub(crate) fn show(&self, net: &Net) {
         let copy = Arc::new(net.clone());
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
@@ -170,8 +171,8 @@ impl Network {
     }
 }
 
-/// The exclusive use of a network. The copy for others is dropped with it, also
-/// in a panic.
+/// Exclusive access to a network. The copy for other threads is dropped with
+/// it, also after a panic.
 struct Changing<'a> {
     network: &'a Network,
     live: RwLockWriteGuard<'a, Live>,
@@ -196,7 +197,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(what: &str, text: &str) -> PyResult<T> 
 
 #[pymethods]
 impl Network {
-    /// A network for samples of this shape, with new parameters.
+    /// Creates a network for samples of this shape, with new parameters.
     #[new]
     fn build(
         py: Python<'_>,
@@ -221,13 +222,13 @@ impl Network {
         })
     }
 
-    /// The network of a file.
+    /// Loads a network from a file.
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         compute(py, "load", || Ok(Self::new(Sequential::load(&path)?)))
     }
 
-    /// The network of this architecture and state.
+    /// Creates the network with this architecture and state.
     #[staticmethod]
     fn restore(
         py: Python<'_>,
@@ -289,7 +290,7 @@ impl Network {
         py.detach(|| self.read(|net| net.0.takes_tokens()))
     }
 
-    /// The number of values that training changes.
+    /// The number of trainable values.
     #[getter]
     fn parameter_count(&self, py: Python<'_>) -> usize {
         py.detach(|| self.read(|net| net.0.parameter_count()))
@@ -305,20 +306,20 @@ impl Network {
         Ok(arrays)
     }
 
-    /// Takes over parameters and buffers.
+    /// Loads parameters and buffers.
     fn load_state_dict(&self, py: Python<'_>, state: &Bound<'_, PyDict>) -> PyResult<()> {
         let state = state_of(state)?;
         compute(py, "load_state_dict", || self.change(|live| live.net.0.load_state_dict(&state)))
     }
 
-    /// Freezes or frees the parameters whose names begin with one of these.
+    /// Freezes or unfreezes the parameters whose names start with one of these.
     fn set_trainable(&self, py: Python<'_>, trainable: bool, names: Vec<String>) -> PyResult<()> {
         compute(py, "set_trainable", || {
             self.change(|live| {
                 let belongs = |name: &str| names.iter().any(|start| name.starts_with(start));
                 let found = live.net.0.named_parameters().into_iter();
                 if !found.map(|(name, _)| name).any(|name| belongs(&name)) {
-                    let message = format!("no parameter's name begins with {names:?}");
+                    let message = format!("no parameter has a name that starts with {names:?}");
                     return Err(Error::argument("set_trainable", message));
                 }
                 live.net.0.set_trainable_where(trainable, &belongs);
@@ -340,7 +341,7 @@ impl Network {
         array::owned(py, output)
     }
 
-    /// Loss and metrics over some samples.
+    /// Computes the loss and the metrics on some samples.
     fn evaluate(
         &self,
         py: Python<'_>,
@@ -363,8 +364,8 @@ impl Network {
         })
     }
 
-    /// Trains the network, and returns the figures of the epochs, the skipped
-    /// steps, and the reason of an early end.
+    /// Trains the network, and returns the metrics of the epochs, the skipped
+    /// steps, and the reason of early stopping.
     #[pyo3(signature = (x, y, settings, validation=None, callback=None))]
     fn fit(
         &self,
@@ -394,7 +395,7 @@ impl Network {
     }
 }
 
-/// The outputs for all samples, in batches.
+/// The outputs for all samples, computed in batches.
 fn outputs(net: &Net, inputs: &Column<'_>, batch_size: usize) -> Result<Tensor> {
     let samples = inputs.len();
     let batch_size = batch_size.max(1);
@@ -409,7 +410,7 @@ fn outputs(net: &Net, inputs: &Column<'_>, batch_size: usize) -> Result<Tensor> 
     Samples::join(&outputs.iter().collect::<Vec<_>>())
 }
 
-/// A state dict of arrays, whose elements are copied.
+/// A state dict from arrays, whose elements are copied.
 fn state_of(arrays: &Bound<'_, PyDict>) -> PyResult<StateDict> {
     let mut state = StateDict::new();
     for (name, array) in arrays.iter() {

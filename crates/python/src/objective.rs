@@ -1,4 +1,4 @@
-//! Losses and metrics of any kind of target.
+//! Losses and metrics for any kind of target.
 
 use dendra_autograd::Var;
 use dendra_losses::Loss;
@@ -11,14 +11,14 @@ use crate::data::{Form, Values};
 type LabelLoss = Box<dyn Loss<Tensor<i64>>>;
 type FloatLoss = Box<dyn Loss<Tensor>>;
 
-/// The targets that a loss or a metric takes.
+/// The kind of targets that a loss or a metric expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Targets {
     /// Class labels.
     Labels,
     /// Quantities or probabilities.
     Floats,
-    /// Either, by the type of the array.
+    /// Either, depending on the type of the array.
     Either,
 }
 
@@ -98,7 +98,7 @@ type FloatMetric = Box<dyn Metric<Tensor, Tensor>>;
 pub(crate) struct AnyMetric {
     labels: Option<LabelMetric>,
     floats: Option<FloatMetric>,
-    /// Whether it has seen targets that are floats.
+    /// Whether it was updated with targets that are floats.
     of_floats: bool,
 }
 
@@ -125,7 +125,7 @@ impl AnyMetric {
         Ok(Self { labels: Some(labels), floats: Some(Box::new(metric)), of_floats: false })
     }
 
-    /// Refuses targets that the metric does not take, before a step is done.
+    /// Checks that the metric accepts the targets, before a step is done.
     pub(crate) fn check(&self, targets: Form) -> Result<()> {
         let takes = match targets {
             Form::Integers => self.labels.is_some(),

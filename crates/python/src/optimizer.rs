@@ -1,4 +1,4 @@
-//! An optimizer of any kind, with the settings that all kinds share.
+//! An optimizer of any kind, with the settings common to all kinds.
 
 use dendra_optim::{Descent, Optimizer, ReduceLROnPlateau, Rule, Schedule};
 use serde_json::Value;
@@ -6,11 +6,11 @@ use serde_json::Value;
 use crate::arguments::{Arguments, Refusal};
 use crate::named;
 
-/// The settings of every optimizer besides its own, with their types, defaults
-/// and documentation.
+/// The settings common to all optimizers, with their types, defaults and
+/// documentation.
 pub(crate) const SHARED: [(&str, &str, &str, &str); 8] = [
-    ("weight_decay", "f64", "", "How strongly weights are pulled to 0."),
-    ("clip_norm", "Option<f64>", "None", "The largest norm of all gradients together."),
+    ("weight_decay", "f64", "", "The weight decay factor."),
+    ("clip_norm", "Option<f64>", "None", "The largest global norm of the gradients."),
     ("clip_value", "Option<f64>", "None", "The largest absolute value of a gradient."),
     ("maximize", "bool", "false", "Whether the loss is maximised."),
     (
@@ -20,8 +20,8 @@ pub(crate) const SHARED: [(&str, &str, &str, &str); 8] = [
         "Whether parameters on which the loss does not depend stay as they are; by default they \
          are an error.",
     ),
-    ("schedule", "Option<Schedule>", "None", "The learning rate by steps."),
-    ("epoch_schedule", "Option<Schedule>", "None", "The learning rate by epochs."),
+    ("schedule", "Option<Schedule>", "None", "The learning rate schedule by step."),
+    ("epoch_schedule", "Option<Schedule>", "None", "The learning rate schedule by epoch."),
     (
         "reduce_on_plateau",
         "Option<Schedule>",
@@ -35,7 +35,7 @@ pub(crate) const SHARED: [(&str, &str, &str, &str); 8] = [
 pub(crate) struct AnyOptimizer(pub(crate) Box<dyn Optimizer + Send + Sync>);
 
 impl AnyOptimizer {
-    /// An optimizer with the settings that all share.
+    /// An optimizer with the common settings.
     pub(crate) fn descent<R: Rule>(
         mut optimizer: Descent<R>,
         given: &mut Arguments,
@@ -85,14 +85,14 @@ impl AnyOptimizer {
                 Ok(Some(move |base: f64, count: u64| schedule.learning_rate(base, count)))
             }
             Some(AnySchedule::Plateau(_)) => {
-                let message = "a ReduceLROnPlateau goes under reduce_on_plateau";
+                let message = "expected a ReduceLROnPlateau as the setting reduce_on_plateau";
                 Err(Refusal::value(&given.context, name, message))
             }
         }
     }
 }
 
-/// A schedule of the learning rate.
+/// A learning rate schedule.
 pub(crate) enum AnySchedule {
     Schedule(Box<dyn Schedule>),
     Plateau(ReduceLROnPlateau),

@@ -1,4 +1,4 @@
-//! Everything that Python can name, with the documentation.
+//! All named objects with their documentation, for Python.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,8 @@ use crate::optimizer::SHARED;
 
 /// The groups by name: lists of
 /// `{name, method, doc, arguments: [setting], settings: [setting]}`, where a
-/// setting is `{name, type, doc, default}` and has no default when it must be
-/// given or its default is not known here.
+/// setting is `{name, type, doc, default}`. It has no default if it is required
+/// or its default is not known here.
 pub(crate) fn table() -> Value {
     json!({
         "layers": KINDS.iter().map(layer).collect::<Vec<_>>(),
@@ -25,8 +25,9 @@ fn layer(kind: &layers::Kind) -> Value {
     let fields = fields(kind.settings);
     let argument = |(name, ty): &(&str, &str)| setting(name, ty, fields, None);
     let arguments: Vec<Value> = kind.arguments.iter().map(argument).collect();
-    // What the method makes of any arguments has the defaults of the settings. A setting that
-    // depends on the arguments has no default of its own.
+    // The settings that the method derives from arbitrary arguments are the
+    // defaults. A setting that depends on the arguments has no default of its
+    // own.
     let sample = |number| {
         let made = layers::layer(kind.name, Arguments::sample(kind.name, number));
         made.ok().and_then(|made| made.as_object().cloned()).unwrap_or_default()
@@ -68,7 +69,8 @@ fn named(row: &Row, shared: &[(&str, &str, &str, &str)]) -> Value {
     })
 }
 
-/// A setting with what its source says of it; what is given here goes first.
+/// A setting with the type and documentation from its source; values given here
+/// take precedence.
 fn setting(name: &str, ty: &str, fields: &[Field], default: Option<Value>) -> Value {
     let field = fields.iter().find(|field| field.name == name);
     let (of_field, doc) = field.map_or(("", ""), |field| (field.kind, field.doc));
@@ -84,7 +86,7 @@ fn with_default(mut setting: Value, default: Option<Value>) -> Value {
     setting
 }
 
-/// The value of an expression of Rust, where it is a simple one.
+/// The value of a Rust expression, if it is a simple one.
 fn literal(expression: &str) -> Option<Value> {
     let inner = expression.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')'));
     let expression = inner.unwrap_or(expression);
@@ -102,7 +104,7 @@ fn literal(expression: &str) -> Option<Value> {
     is_name.then(|| json!(variant.to_lowercase()))
 }
 
-/// The fields of a struct, also of the one that an alias is made of.
+/// The fields of a struct, also behind a type alias.
 fn fields(name: &str) -> &'static [Field] {
     let of = |name: &str| FIELDS.iter().find(|(found, _)| *found == name).map(|(_, all)| *all);
     let words = |text: &'static str| text.split(|c: char| !c.is_alphanumeric() && c != '_');
@@ -116,8 +118,8 @@ fn text(name: &str) -> Option<&'static str> {
     DOCS.iter().find(|(found, _)| *found == name).map(|(_, text)| *text)
 }
 
-/// The documentation of a type; that of an alias is followed by the one of the
-/// type behind it.
+/// The documentation of a type; for an alias followed by that of the aliased
+/// type.
 fn doc(name: &str) -> String {
     let own = text(name).unwrap_or_default();
     let target = ALIASES.iter().find(|(found, _)| *found == name).map(|(_, target)| *target);
@@ -125,7 +127,7 @@ fn doc(name: &str) -> String {
     [own, behind.filter(|_| own.len() < 80).unwrap_or_default()].join("\n\n").trim().to_owned()
 }
 
-/// The documentation of a kind that a macro makes, such as `ZeroPad2d`.
+/// The documentation of a kind that a macro defines, such as `ZeroPad2d`.
 fn doc_of_alias(kind: &str, settings: &str) -> String {
     doc(if text(settings).is_some() {
         settings

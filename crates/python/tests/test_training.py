@@ -178,8 +178,8 @@ def test_other_threads_run_meanwhile(model, spirals):
     [
         ({"loss": None}, ValueError, "expected a loss"),
         ({"optimizer": None}, ValueError, "expected an optimizer"),
-        ({"loss": "crossing"}, ValueError, "there is no 'crossing' among the losses"),
-        ({"metrics": ["acc"]}, ValueError, "there is no 'acc' among the metrics"),
+        ({"loss": "crossing"}, ValueError, "'crossing' is not one of the losses"),
+        ({"metrics": ["acc"]}, ValueError, "'acc' is not one of the metrics"),
         ({"metrics": ["mae"]}, ValueError, "expected targets that are floats"),
         ({"loss": dendra.Adam()}, TypeError, "expected loss"),
         ({"y": np.zeros(3, int)}, ValueError, "3 for 400"),

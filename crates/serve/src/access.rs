@@ -1,29 +1,29 @@
-//! Who may ask.
+//! Access control: the token, and protection against requests from other sites.
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::failure::{Answered, Failure};
 use crate::settings::Settings;
 
-/// Addresses that need no token: the page, which holds no data, and what tells
-/// whether the server runs.
+/// Paths that need no token: the page, which contains no data, the description
+/// of the API and the health checks.
 const OPEN: [&str; 4] = ["/", "/openapi.json", "/v2/health/live", "/v2/health/ready"];
 
 /// Checks the token, and that no page of another site sent the request.
 pub(crate) fn check(settings: &Settings, path: &str, headers: &HeaderMap) -> Answered<()> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    // A page of another site that a browser of this machine shows must not reach
-    // a server that only this machine may use: neither directly, nor by a name of
-    // its own for this machine.
+    // A page of another site in a browser on this machine must not reach a
+    // server that only this machine may use, neither directly nor through a
+    // domain name that resolves to this machine (DNS rebinding).
     if let Some(origin) = text(header::ORIGIN)
         && origin.split_once("://").map(|(_, origin)| origin) != Some(host)
     {
-        let message = format!("requests from pages of {origin} are not answered");
+        let message = format!("requests from pages of {origin} are not allowed");
         return Err(Failure::new(StatusCode::FORBIDDEN, message));
     }
     if settings.token.is_none() && settings.address.ip().is_loopback() && !is_local(host) {
-        let message = format!("the host {host:?} is not this machine's own name for itself");
+        let message = format!("expected a loopback name in the header `Host`, got {host:?}");
         return Err(Failure::new(StatusCode::FORBIDDEN, message));
     }
     let Some(token) = settings.token.as_deref().filter(|_| !OPEN.contains(&path)) else {
@@ -54,7 +54,8 @@ fn is_local(host: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Compares in a time that does not tell where the first difference is.
+/// Compares in constant time, so that the time does not reveal the first
+/// difference.
 fn same(given: &str, expected: &str) -> bool {
     given.len() == expected.len()
         && given.bytes().zip(expected.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0

@@ -1,4 +1,5 @@
-//! What all handlers share: the models, the limits, reading of bodies.
+//! State shared by all handlers: the models, the limits, and the reading of
+//! bodies.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,11 +15,10 @@ use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::settings::Settings;
 
-/// Bytes of bodies are counted in these.
+/// Unit in which the bytes of bodies are counted.
 const UNIT: usize = 1024;
 
-/// Bodies up to this size are converted at once; longer ones on a thread that may
-/// be busy for long.
+/// Bodies up to this size are parsed at once, longer ones on a blocking thread.
 const SHORT: usize = 8 * 1024;
 
 /// The state of a server.
@@ -26,12 +26,13 @@ pub(crate) struct App {
     pub(crate) models: Models,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    /// Whether the server was told to stop.
+    /// Whether the server is shutting down.
     pub(crate) stopping: AtomicBool,
     memory: Arc<Semaphore>,
 }
 
-/// The body of a request, which counts until it is dropped.
+/// The body of a request. Its bytes count against the limit until it is
+/// dropped.
 pub(crate) struct Held {
     pub(crate) bytes: Bytes,
     _memory: OwnedSemaphorePermit,
@@ -49,7 +50,7 @@ impl App {
         }
     }
 
-    /// When a request that begins now must be answered.
+    /// The time at which a request that begins now must be answered.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.settings.timeout
     }
@@ -84,7 +85,7 @@ impl App {
         let expected = size.upper().map_or(most, |upper| (upper as usize).min(most));
         let units = u32::try_from(expected.div_ceil(UNIT).max(1)).unwrap_or(u32::MAX);
         let memory = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| {
-            Failure::unavailable("the server holds as many bytes of requests as it may")
+            Failure::unavailable("the bodies of other requests fill the memory for bodies")
         })?;
         let read = tokio::time::timeout_at(deadline.into(), to_bytes(body, most)).await;
         let bytes = read
@@ -100,20 +101,21 @@ impl App {
     }
 }
 
-/// Runs something that computes for a time that grows with `size`, on a thread
-/// that serves no connection if it may take long. A panic is an error.
+/// Runs a computation whose time grows with `size`; if it may take long, on a
+/// blocking thread, so that it does not hold up connections. A panic becomes an
+/// error.
 pub(crate) async fn converted<T: Send + 'static>(
     size: usize,
     convert: impl FnOnce() -> Answered<T> + Send + 'static,
 ) -> Answered<T> {
     let guarded = move || {
         catch_unwind(AssertUnwindSafe(convert))
-            .unwrap_or_else(|_| Err(Failure::internal("the server failed on this request")))
+            .unwrap_or_else(|_| Err(Failure::internal("internal error in this request")))
     };
     if size <= SHORT {
         return guarded();
     }
     tokio::task::spawn_blocking(guarded)
         .await
-        .unwrap_or_else(|_| Err(Failure::unavailable("the server stops")))
+        .unwrap_or_else(|_| Err(Failure::unavailable("the server is shutting down")))
 }

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dendra_tensor::Error;
 
-/// Seconds after which a client may try again that was turned away.
+/// Seconds after which a rejected client may try again (`Retry-After`).
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// A status with a message, as `{"error": "…"}`.
@@ -21,7 +21,7 @@ impl Failure {
         Self { status, message: message.into() }
     }
 
-    /// The request is wrong.
+    /// The request is invalid.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
@@ -35,14 +35,14 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// A fault of the server.
+    /// An error of the server.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 }
 
-/// What a network or its preprocessing refuses is the request's fault, except
-/// for panics and files.
+/// Errors of a network or its preprocessing are caused by the request, except
+/// panics and file errors.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();

@@ -1,4 +1,4 @@
-//! [`Guarded`]: a connection that ends when the other side stops reading.
+//! [`Guarded`]: a connection that closes when the client stops reading.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes fail when nothing of them is taken for some time.
+/// A stream whose writes fail when the client reads nothing for some time.
 ///
-/// Silence while reading is limited elsewhere: while a head is read by hyper,
-/// while a body is read by its handler.
+/// Silence while reading is limited elsewhere: by hyper while it reads a head,
+/// and by the handler while it reads a body.
 pub(crate) struct Guarded {
     stream: TcpStream,
     silence: Duration,
-    /// Runs while a write is pending.
+    /// The timer that runs while a write is pending.
     timer: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,17 +1,17 @@
-//! Models behind HTTP: networks of Dendra and ONNX models, asked by programs of
-//! any language.
+//! An HTTP server for networks of Dendra and ONNX models.
 //!
-//! The server speaks the [Open Inference Protocol] (KServe, version 2) over REST
-//! with the extension for tensors as bytes, so clients of Triton and KServe, such
-//! as Python's `tritonclient[http]`, work with it. `POST /predict` takes raw data:
-//! JSON, text, CSV or a picture. `/` is a page to try the models by hand,
-//! `/metrics` is for Prometheus, `/openapi.json` describes all addresses.
+//! The server implements the [Open Inference Protocol] (KServe, version 2) over
+//! REST with the extension for binary tensors, so that clients of Triton and
+//! KServe, such as Python's `tritonclient[http]`, work with it. `POST /predict`
+//! accepts raw data: JSON, text, CSV or a picture. `/` is a page to try the
+//! models in a browser, `/metrics` is for Prometheus, `/openapi.json` describes
+//! all paths.
 //!
-//! Requests that arrive together are computed together where that changes no bit
-//! of their results. Computation has threads of its own. Size, time, memory and
-//! the number of waiting requests are limited by the [`Settings`]: a server that
-//! has too much to do says so with status 429 or 503, and does not grow. A file
-//! that changes is read again while requests go on.
+//! Requests that arrive together are computed in one batch if this changes no
+//! bit of their results. Computation has its own threads. The [`Settings`]
+//! limit sizes, times, memory and the number of waiting requests: an overloaded
+//! server answers with status 429 or 503 and does not use more memory. A model
+//! is reloaded when its file changes, while requests continue.
 //!
 //! ```
 //! use dendra_nn::Sequential;

@@ -10,10 +10,10 @@ use axum::http::StatusCode;
 const SECONDS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Upper bounds of numbers of samples.
+/// Upper bounds of the numbers of samples.
 const SAMPLES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// A histogram whose sum is kept in millionths.
+/// A histogram whose sum is stored in millionths.
 pub(crate) struct Histogram {
     bounds: &'static [f64],
     counts: Vec<AtomicU64>,
@@ -52,12 +52,12 @@ impl Histogram {
     }
 }
 
-/// The figures of a model.
+/// The metrics of a model.
 pub(crate) struct ModelMetrics {
     succeeded: AtomicU64,
-    /// Requests that were wrong.
+    /// Requests that were invalid.
     refused: AtomicU64,
-    /// Requests that were turned away or not answered in time.
+    /// Requests that were rejected or not answered in time.
     rejected: AtomicU64,
     failed: AtomicU64,
     samples: AtomicU64,
@@ -87,23 +87,23 @@ impl ModelMetrics {
         }
     }
 
-    /// A batch of this many samples is computed.
+    /// Records that a batch of this many samples is computed.
     pub(crate) fn batch(&self, samples: usize) {
         self.batches.add(samples as f64);
         self.samples.fetch_add(samples as u64, Ordering::Relaxed);
     }
 
-    /// A request waited in the queue.
+    /// Records that a request waited in the queue.
     pub(crate) fn waited(&self, time: Duration) {
         self.waiting.add(time.as_secs_f64());
     }
 
-    /// A batch was computed.
+    /// Records that a batch was computed.
     pub(crate) fn computed(&self, time: Duration) {
         self.computing.add(time.as_secs_f64());
     }
 
-    /// A request was answered.
+    /// Records that a request was answered.
     pub(crate) fn answered(&self, status: StatusCode, time: Duration) {
         let counter = match status.as_u16() {
             200..300 => &self.succeeded,
@@ -117,7 +117,7 @@ impl ModelMetrics {
         }
     }
 
-    /// The figures that Triton's clients ask for.
+    /// The statistics in the format of Triton.
     pub(crate) fn statistics(&self) -> serde_json::Value {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let of = |histogram: &Histogram| {
@@ -165,15 +165,15 @@ impl ModelMetrics {
     }
 }
 
-/// A name in quotes.
+/// A label value in quotes.
 fn label(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// The figures of the server.
+/// The metrics of the server.
 pub(crate) struct Metrics {
     pub(crate) connections: AtomicU64,
-    /// The responses by their status.
+    /// The number of responses by status.
     responses: Vec<AtomicU64>,
 }
 
@@ -189,8 +189,8 @@ impl Metrics {
         }
     }
 
-    /// All figures as text: of the server and of each model with its name, the
-    /// length of its queue and whether it is ready.
+    /// All metrics as text: those of the server and of each model, given its
+    /// name, the length of its queue and whether it is ready.
     pub(crate) fn text(&self, models: &[(&str, &ModelMetrics, usize, bool)]) -> String {
         let mut text = String::new();
         for (name, kind, help) in FAMILIES {
@@ -219,18 +219,18 @@ const FAMILIES: [(&str, &str, &str); 12] = [
     ("connections", "gauge", "Open connections."),
     ("responses_total", "counter", "Responses by status."),
     ("requests_total", "counter", "Requests for a model by outcome."),
-    ("samples_total", "counter", "Samples that were computed."),
-    ("loads_total", "counter", "Times that the model's file was read."),
-    ("failed_loads_total", "counter", "Times that the model's file could not be read."),
-    ("queue_length", "gauge", "Requests that wait."),
-    ("ready", "gauge", "Whether the model answers."),
-    ("request_seconds", "histogram", "Time from a request's head until its answer."),
+    ("samples_total", "counter", "Computed samples."),
+    ("loads_total", "counter", "Number of times the model's file was loaded."),
+    ("failed_loads_total", "counter", "Number of times the model's file failed to load."),
+    ("queue_length", "gauge", "Waiting requests."),
+    ("ready", "gauge", "Whether the model is ready."),
+    ("request_seconds", "histogram", "Time from the head of a request to its response."),
     ("queue_seconds", "histogram", "Time of a request in the queue."),
-    ("compute_seconds", "histogram", "Time of computing a batch."),
-    ("batch_samples", "histogram", "Samples that were computed together."),
+    ("compute_seconds", "histogram", "Time to compute a batch."),
+    ("batch_samples", "histogram", "Samples in a batch."),
 ];
 
-/// The resident memory of this process, where `/proc` tells it.
+/// The resident memory of this process, if `/proc` provides it.
 fn resident_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

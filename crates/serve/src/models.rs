@@ -1,4 +1,5 @@
-//! The models that are served: reading their files again, and requests for them.
+//! The served models: loading, reloading when a file changes, and their
+//! requests.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,35 +18,35 @@ use crate::settings::{Log, ModelFile, Settings};
 /// The version of every model.
 pub(crate) const VERSION: &str = "1";
 
-/// A model that is served.
+/// A served model.
 pub(crate) struct Model {
     file: ModelFile,
     state: RwLock<State>,
-    /// Held while the file is read, and what was read last.
+    /// Locked while the file is read; contains the stamp of the last file read.
     loading: Mutex<Option<Stamp>>,
     pub(crate) queue: Queue,
     pub(crate) metrics: Arc<ModelMetrics>,
     log: Log,
 }
 
-/// Whether there is a network, and otherwise why not.
+/// The network, or the reason why there is none.
 enum State {
     Ready(Arc<Network>),
     Unloaded(&'static str),
 }
 
-/// What tells one state of a file from another.
+/// Identifies a version of a file.
 type Stamp = (SystemTime, u64);
 
 impl Model {
-    /// Reads the file and starts the threads.
+    /// Loads the file and starts the threads.
     pub(crate) fn start(file: ModelFile, settings: &Settings) -> Result<Self> {
         let metrics = Arc::new(ModelMetrics::new());
         let model = Self {
             queue: Queue::start(settings, Arc::clone(&metrics)),
             metrics,
             file,
-            state: RwLock::new(State::Unloaded("was not read yet")),
+            state: RwLock::new(State::Unloaded("not loaded yet")),
             loading: Mutex::new(None),
             log: Arc::clone(&settings.log),
         };
@@ -57,22 +58,22 @@ impl Model {
         &self.file.name
     }
 
-    /// Reads the file; requests that have begun keep the network that they have,
-    /// and a file that cannot be read changes nothing.
+    /// Loads the file. Requests in progress keep their network, and a file that
+    /// cannot be loaded changes nothing.
     pub(crate) fn load(&self) -> Result<()> {
         let mut loaded = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken before, so that a change while the file is read is noticed.
+        // Read before the file, so that a change during loading is noticed.
         *loaded = self.stamp();
         match self.file.load() {
             Ok(network) => {
                 self.metrics.loads.fetch_add(1, Ordering::Relaxed);
                 self.set(State::Ready(Arc::new(network)));
-                (self.log)(&format!("{}: read {}", self.name(), self.file.path.display()));
+                (self.log)(&format!("{}: loaded {}", self.name(), self.file.path.display()));
                 Ok(())
             }
             Err(error) => {
                 self.metrics.failed_loads.fetch_add(1, Ordering::Relaxed);
-                (self.log)(&format!("{}: could not be read: {error}", self.name()));
+                (self.log)(&format!("{}: loading failed: {error}", self.name()));
                 Err(error)
             }
         }
@@ -89,7 +90,7 @@ impl Model {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// The network, or why there is none.
+    /// The network, or the reason why there is none.
     pub(crate) fn network(&self) -> Answered<Arc<Network>> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Ready(network) => Ok(Arc::clone(network)),
@@ -109,7 +110,7 @@ impl Model {
         Some((about.modified().ok()?, about.len()))
     }
 
-    /// Whether the file is another one than was read last.
+    /// Whether the file has changed since it was last read.
     fn changed(&self) -> Option<Stamp> {
         let loaded = *self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.stamp().filter(|stamp| Some(*stamp) != loaded && self.is_ready())
@@ -141,7 +142,7 @@ impl Models {
         self.0.iter()
     }
 
-    /// The model of a name and, if it is stated, a version.
+    /// The model with this name and, if given, this version.
     pub(crate) fn get(&self, name: &str, version: Option<&str>) -> Answered<&Arc<Model>> {
         let found = self
             .0
@@ -151,13 +152,14 @@ impl Models {
         match version.filter(|version| *version != VERSION) {
             None => Ok(found),
             Some(other) => {
-                let message = format!("the model {name:?} has version {VERSION}, not {other:?}");
+                let message =
+                    format!("expected version {VERSION} of the model {name:?}, got {other:?}");
                 Err(Failure::new(StatusCode::NOT_FOUND, message))
             }
         }
     }
 
-    /// The model of a name, or the only one.
+    /// The model with this name, or the only model.
     pub(crate) fn get_or_only(&self, name: Option<&str>) -> Answered<&Arc<Model>> {
         match (name, &self.0[..]) {
             (Some(name), _) => self.get(name, None),
@@ -165,21 +167,24 @@ impl Models {
             (None, _) => {
                 let names: Vec<&str> = self.iter().map(|model| model.name()).collect();
                 let names = names.join(", ");
-                Err(Failure::bad(format!("name one of the models: /predict/NAME, of {names}")))
+                Err(Failure::bad(format!(
+                    "expected a model name in the path /predict/NAME, one of {names}"
+                )))
             }
         }
     }
 
-    /// Reads files that have changed, until `stop` is dropped. A file is read
-    /// when it was the same twice, so that one that is being written is left
-    /// alone.
+    /// Reloads files that have changed, until `stop` is dropped. A file is
+    /// loaded after two identical checks, so that a file that is still being
+    /// written is not read.
     pub(crate) fn watch(&self, every: Duration, stop: &Receiver<()>) {
         let mut seen: Vec<Option<Stamp>> = vec![None; self.0.len()];
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(every) {
             for (model, seen) in self.0.iter().zip(&mut seen) {
                 let changed = model.changed();
                 if changed.is_some() && changed == *seen {
-                    // The log has the error; the old network goes on.
+                    // The error is in the log, and the old network stays in
+                    // use.
                     let _ = model.load();
                 }
                 *seen = changed;

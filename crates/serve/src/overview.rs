@@ -1,4 +1,4 @@
-//! `GET /models`: what each model takes, as the page needs it.
+//! `GET /models`: the inputs of each model, for the page.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn tensor(info: &TensorInfo) -> Json {
     json!({ "name": info.name, "element": info.element.name(), "axes": axes })
 }
 
-/// The columns of the tables that a network takes.
+/// The columns of the tables that a network expects.
 fn columns(network: &Network) -> Option<Vec<Json>> {
     match network.preprocessing() {
         #[cfg(feature = "tables")]

@@ -1,4 +1,4 @@
-//! `POST /predict`: raw data of the kind that its content type names.
+//! `POST /predict`: raw data in the format of its content type.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,12 +15,12 @@ use crate::failure::{Answered, Failure};
 use crate::models::Model;
 use crate::router::as_json;
 
-/// For the only model.
+/// Predicts with the only model.
 pub(crate) async fn only(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     answered(&app, None, headers, body).await
 }
 
-/// For the model of a name.
+/// Predicts with the model of this name.
 pub(crate) async fn named(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
@@ -52,7 +52,7 @@ async fn predicted(
     let held = app.body(&headers, body, deadline).await?;
     let coming = model.queue.announce();
     let (bytes, prepared) = (held.bytes.clone(), Arc::clone(&network));
-    // Pictures take long, however short their files are.
+    // Decoding a picture takes long, however small the file is.
     let size = if matches!(kind, Kind::Image) { usize::MAX } else { bytes.len() };
     let input = converted(size, move || {
         let input = (prepared.inputs()[0].name.clone(), kind.prepare(&prepared, &bytes)?);
@@ -71,7 +71,7 @@ async fn predicted(
     .await
 }
 
-/// The kind of the raw data.
+/// The format of the raw data.
 #[derive(Clone, Copy)]
 enum Kind {
     Json,
@@ -85,7 +85,7 @@ impl Kind {
         let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media = text.unwrap_or("application/json").split(';').next().unwrap_or_default();
         match media.trim().to_ascii_lowercase().as_str() {
-            // That of forms is what `curl --data` sends if nothing is stated.
+            // `curl --data` sends the content type of forms by default.
             "application/json" | "application/x-www-form-urlencoded" => Ok(Self::Json),
             "text/plain" => Ok(Self::Text),
             "text/csv" => Ok(Self::Csv),

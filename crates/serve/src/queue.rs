@@ -1,5 +1,5 @@
-//! The queue of requests for a model, and the threads that compute them, several
-//! requests together where that changes no bit.
+//! The queue of requests for a model and the threads that compute them, several
+//! requests in one batch if this changes no bit of the results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,12 @@ use crate::failure::{Answered, Failure};
 use crate::metrics::ModelMetrics;
 use crate::settings::Settings;
 
-/// What a network computes for one request.
+/// The inputs that a network computes for one request.
 struct Job {
     network: Arc<Network>,
     inputs: Vec<(String, Value)>,
-    /// The number of samples, if they may be computed with those of others.
+    /// The number of samples, if they may be batched with those of other
+    /// requests.
     samples: Option<usize>,
     arrived: Instant,
     deadline: Instant,
@@ -29,7 +30,7 @@ struct Job {
 }
 
 impl Job {
-    /// Whether the two may be computed together.
+    /// Whether the two may be computed in one batch.
     fn goes_with(&self, other: &Self) -> bool {
         let same = |(a, b): (&(String, Value), &(String, Value))| {
             a.0 == b.0 && a.1.element() == b.1.element() && a.1.shape()[1..] == b.1.shape()[1..]
@@ -41,7 +42,7 @@ impl Job {
             && self.inputs.iter().zip(&other.inputs).all(same)
     }
 
-    /// Nobody waits for the result any more.
+    /// Whether the client no longer waits for the result.
     fn is_obsolete(&self) -> bool {
         self.reply.is_closed() || Instant::now() >= self.deadline
     }
@@ -55,7 +56,7 @@ pub(crate) struct Queue {
 
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// Requests that have arrived and are not taken from the queue yet.
+    /// Requests that have arrived and are still in the queue.
     coming: AtomicUsize,
     /// Jobs in the channel.
     length: AtomicUsize,
@@ -66,11 +67,12 @@ struct Shared {
 
 struct Waiting {
     receiver: Receiver<Job>,
-    /// A job that could not join the last batch.
+    /// A job that did not fit the last batch.
     next: Option<Job>,
 }
 
-/// A request on its way to the queue: others wait for it for a moment.
+/// A request that is about to enter the queue; threads wait for it for a
+/// moment.
 pub(crate) struct Coming(Arc<Shared>);
 
 impl Drop for Coming {
@@ -104,7 +106,7 @@ impl Queue {
         Coming(Arc::clone(&self.shared))
     }
 
-    /// The number of requests that wait.
+    /// The number of waiting requests.
     pub(crate) fn len(&self) -> usize {
         self.shared.length.load(Ordering::Relaxed)
     }
@@ -129,19 +131,19 @@ impl Queue {
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many requests wait for this model",
                 ),
-                TrySendError::Disconnected(_) => Failure::unavailable("the model is gone"),
+                TrySendError::Disconnected(_) => Failure::unavailable("the model was removed"),
             });
         }
         drop(coming);
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Err(_) => Err(Failure::unavailable("the model did not answer in time")),
-            Ok(Err(_)) => Err(Failure::unavailable("the request was given up")),
+            Ok(Err(_)) => Err(Failure::unavailable("the request was dropped")),
             Ok(Ok(outputs)) => outputs,
         }
     }
 }
 
-/// The number of samples of a request that may be computed with others.
+/// The number of samples of a request that may be batched with other requests.
 fn samples_of(network: &Network, inputs: &[(String, Value)]) -> Option<usize> {
     if !network.has_independent_samples() {
         return None;
@@ -152,7 +154,7 @@ fn samples_of(network: &Network, inputs: &[(String, Value)]) -> Option<usize> {
 }
 
 impl Shared {
-    /// What each thread does.
+    /// The loop of each thread.
     fn work(&self) {
         while let Some(batch) = self.take() {
             self.metrics.batch(batch.iter().map(|job| job.samples.unwrap_or(1)).sum());
@@ -165,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// The next jobs to compute together; `None` at the end.
+    /// The next jobs to compute in one batch; `None` at the end.
     fn take(&self) -> Option<Vec<Job>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let first = loop {
@@ -181,7 +183,8 @@ impl Shared {
         let mut batch = vec![first];
         let until = Instant::now() + self.delay;
         while samples < self.most {
-            // Others on their way are waited for, but not long.
+            // Waits a short time for requests that are about to enter the
+            // queue.
             let patience = match self.coming.load(Ordering::Relaxed) {
                 0 => Duration::ZERO,
                 _ => until.saturating_duration_since(Instant::now()),
@@ -210,14 +213,14 @@ impl Shared {
     }
 }
 
-/// Computes some jobs together. When that fails, each is computed alone, so that
-/// each gets its own error.
+/// Computes the jobs in one batch. If this fails, each is computed alone, so
+/// that each gets its own error.
 fn run(batch: Vec<Job>, most: usize) {
     if batch.len() > 1
         && let Ok(outputs) = together(&batch)
     {
         for (job, outputs) in batch.into_iter().zip(outputs) {
-            // A client that is gone needs no answer.
+            // A client that has disconnected needs no answer.
             let _ = job.reply.send(Ok(outputs));
         }
         return;
@@ -245,8 +248,8 @@ fn together(batch: &[Job]) -> Result<Vec<Vec<Value>>> {
     Ok(parts)
 }
 
-/// The outputs of one request. Many samples are computed in parts, which bounds
-/// the memory.
+/// The outputs of one request. Many samples are computed in parts to limit the
+/// memory.
 fn alone(job: &Job, most: usize) -> Result<Vec<Value>> {
     let inputs: Vec<(&str, Value)> =
         job.inputs.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
@@ -271,7 +274,7 @@ fn alone(job: &Job, most: usize) -> Result<Vec<Value>> {
     (0..parts[0].len()).map(joined).collect()
 }
 
-/// Runs a network, whose layers may be the user's own; a panic is an error.
+/// Runs a network, which may have custom layers; a panic becomes an error.
 fn guarded(network: &Network, inputs: &[(&str, Value)]) -> Result<Vec<Value>> {
     catch_unwind(AssertUnwindSafe(|| network.run(inputs)))
         .unwrap_or_else(|payload| Err(Error::panic("the model", &*payload)))

@@ -1,4 +1,4 @@
-//! The addresses of the server.
+//! The paths of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ use crate::{overview, predict};
 
 type Shared = State<Arc<App>>;
 
-/// All addresses.
+/// All paths.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(page))
@@ -57,7 +57,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Lets those in who may, and counts the responses.
+/// Checks access, and counts the responses.
 async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
     let response = match access::check(&app.settings, request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -68,15 +68,15 @@ async fn counted(State(app): Shared, request: Request, next: Next) -> Response {
 }
 
 async fn nothing(request: Request) -> Failure {
-    Failure::not_found(format!("there is nothing at {}", request.uri().path()))
+    Failure::not_found(format!("the path {} does not exist", request.uri().path()))
 }
 
 async fn other_method(method: Method) -> Failure {
-    let message = format!("{method} is not what this address takes");
+    let message = format!("the method {method} is not allowed for this path");
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 
-/// A response of JSON.
+/// A JSON response.
 pub(crate) fn as_json(value: &impl Serialize) -> Answered<Response> {
     let text = serde_json::to_vec(value).map_err(|error| Failure::internal(error.to_string()))?;
     let mut response = Response::new(Body::from(text));
@@ -85,7 +85,7 @@ pub(crate) fn as_json(value: &impl Serialize) -> Answered<Response> {
     Ok(response)
 }
 
-/// The page may only talk to this server.
+/// The page may only connect to this server.
 const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self'; img-src blob: data:; \
                            script-src 'unsafe-inline'; style-src 'unsafe-inline'";
 
@@ -125,7 +125,7 @@ async fn ready(State(app): Shared) -> Answered<Response> {
         return as_json(&json!({ "ready": true }));
     }
     Err(Failure::unavailable(match app.stopping.load(Ordering::Relaxed) {
-        true => "the server stops",
+        true => "the server is shutting down",
         false => "a model is not ready",
     }))
 }
@@ -216,8 +216,8 @@ async fn index(State(app): Shared, headers: HeaderMap, body: Body) -> Answered<R
     as_json(&models.map(row).collect::<Vec<_>>())
 }
 
-/// A file of another place cannot be loaded: only those that the server was
-/// started with.
+/// Loads a model again. Only the files given at the start of the server can be
+/// loaded, so that a client cannot name other files.
 async fn load(
     State(app): Shared,
     Path(model): Path<String>,
@@ -225,7 +225,7 @@ async fn load(
     body: Body,
 ) -> Answered<Response> {
     let body = app.body(&headers, body, app.deadline()).await?;
-    let refused = "a model is loaded from its own file: `parameters` are not supported";
+    let refused = "`parameters` are not supported: a model is loaded from its own file";
     if !body.bytes.is_empty() {
         let json: Json =
             serde_json::from_slice(&body.bytes).map_err(|error| Failure::bad(error.to_string()))?;
@@ -273,7 +273,7 @@ async fn version_infer(
     }
 }
 
-/// Answers a request, and counts it.
+/// Answers an inference request, and counts it.
 async fn inferred(app: &App, model: &Arc<Model>, headers: HeaderMap, body: Body) -> Response {
     let started = Instant::now();
     let result = try_infer(app, model, headers, body).await;

@@ -1,4 +1,4 @@
-//! [`Server`] and [`Running`]: listening, connections, the end.
+//! [`Server`] and [`Running`]: listening, connections and shutdown.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -23,13 +23,14 @@ use crate::models::Models;
 use crate::router::router;
 use crate::settings::{ModelFile, Settings};
 
-/// The bytes of a head that are read at most.
+/// The largest number of bytes of a head.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// The threads that serve connections; they compute nothing.
+/// The number of threads that serve connections; computation has its own
+/// threads.
 const THREADS: usize = 2;
 
-/// A server of models over HTTP.
+/// An HTTP server for models.
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
@@ -37,7 +38,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server without models.
+    /// Creates a server without models.
     pub fn new(settings: Settings) -> Self {
         Self { settings, models: Vec::new() }
     }
@@ -49,12 +50,12 @@ impl Server {
         self
     }
 
-    /// Reads the models and begins to listen.
+    /// Loads the models and starts to listen.
     ///
     /// # Errors
     ///
-    /// When there is no model, two have the same name, a file cannot be read, or
-    /// the address is taken.
+    /// When there is no model, two have the same name, a file cannot be read,
+    /// or the address is in use.
     pub fn start(self) -> Result<Running> {
         let Self { settings, models } = self;
         let failed = |error| Error::io(settings.address.to_string(), error);
@@ -72,14 +73,14 @@ impl Server {
             .thread_name("dendra-serve")
             .enable_all()
             .build()
-            .map_err(|error| Error::io("the threads of the server", error))?;
+            .map_err(|error| Error::io("starting the server threads", error))?;
         let (handle, (stop, stopped)) = (runtime.handle().clone(), watch::channel(false));
         let (watching, unwatched) = mpsc::channel();
         if let Some(every) = every {
             let app = Arc::clone(&app);
             thread::spawn(move || app.models.watch(every, &unwatched));
         }
-        log(&format!("listens on http://{address}"));
+        log(&format!("listening on http://{address}"));
         let thread = thread::spawn(move || {
             runtime.block_on(listen(listener, app, stopped));
             runtime.shutdown_timeout(Duration::from_millis(100));
@@ -90,7 +91,7 @@ impl Server {
     }
 }
 
-/// A server that runs on threads of its own. It stops when it is dropped.
+/// A running server with its own threads. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
@@ -100,16 +101,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// The address on which it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits for Ctrl-C or, on Unix, the signal to terminate, and stops.
+    /// Waits for Ctrl-C or, on Unix, for SIGTERM, and stops.
     ///
     /// # Errors
     ///
-    /// When signals cannot be received.
+    /// When the signal handlers cannot be installed.
     pub fn wait(self) -> Result<()> {
         let failed = |error| Error::io("signals", error);
         self.handle.block_on(signal()).map_err(failed)?;
@@ -117,8 +118,8 @@ impl Running {
         Ok(())
     }
 
-    /// Accepts no more connections, and waits until the requests that have begun
-    /// are answered, but not longer than the settings allow.
+    /// Accepts no more connections, and waits for the requests in progress, at
+    /// most for the time in the settings.
     pub fn stop(mut self) {
         self.end();
     }
@@ -151,7 +152,7 @@ async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// Accepts connections until the server is told to stop.
+/// Accepts connections until the server shuts down.
 async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -162,11 +163,11 @@ async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiv
     let room = Arc::new(Semaphore::new(app.settings.connections.max(1)));
     loop {
         let next = async {
-            // Others wait until a connection ends.
-            let place = Arc::clone(&room).acquire_owned().await;
-            (place, listener.accept().await)
+            // Further connections wait until one closes.
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             next = next => next,
             _ = stopped.wait_for(|stopped| *stopped) => break,
         };
@@ -175,12 +176,12 @@ async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiv
                 let served = connection(stream, &routes, &graceful, Arc::clone(&app));
                 tokio::spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
-            // Such as too many open files; it may pass.
+            // For example too many open files, which may pass.
             Err(error) => {
-                (app.settings.log)(&format!("a connection was not accepted: {error}"));
+                (app.settings.log)(&format!("accepting a connection failed: {error}"));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -190,7 +191,7 @@ async fn listen(listener: StdListener, app: Arc<App>, mut stopped: watch::Receiv
     let _ = tokio::time::timeout(app.settings.grace, graceful.shutdown()).await;
 }
 
-/// Serves a connection until its end.
+/// Serves a connection until it closes.
 fn connection(
     stream: TcpStream,
     routes: &Router,
@@ -208,7 +209,7 @@ fn connection(
     let served = graceful.watch(served);
     async move {
         app.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        // A client that breaks off or is silent for too long.
+        // A client that disconnects or is silent for too long.
         let _ = served.await;
         app.metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }

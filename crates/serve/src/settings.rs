@@ -1,4 +1,5 @@
-//! [`Settings`] and [`ModelFile`]: what is served, where and within what limits.
+//! [`Settings`] and [`ModelFile`]: the served models, the address and the
+//! limits.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,8 +10,8 @@ use std::time::Duration;
 use dendra_deploy::Network;
 use dendra_tensor::Result;
 
-/// Where a server listens, who may ask, and the limits that keep its memory and
-/// its time bounded.
+/// The address of a server, its access token, and the limits on its memory and
+/// time.
 ///
 /// ```
 /// use dendra_serve::Settings;
@@ -20,50 +21,51 @@ use dendra_tensor::Result;
 /// ```
 #[derive(Clone)]
 pub struct Settings {
-    /// The address; port 8000 on the loopback interface by default, which only
-    /// programs of this machine reach. Port 0 takes any free one.
+    /// The address. The default is port 8000 on the loopback interface, which
+    /// only programs on this machine can reach. Port 0 selects any free port.
     pub address: SocketAddr,
-    /// The token that requests must carry as `Authorization: Bearer TOKEN`; none
+    /// The token that requests must send as `Authorization: Bearer TOKEN`; none
     /// by default.
     pub token: Option<String>,
     /// The largest body of a request in bytes; 32 MiB by default.
     pub largest_body: usize,
-    /// The bytes of bodies that may be held at once, by all requests together;
-    /// 256 MiB by default. Requests beyond get status 503.
+    /// The largest total size of the bodies of all requests in memory, in
+    /// bytes; 256 MiB by default. Further requests get status 503.
     pub body_memory: usize,
-    /// The most connections at once; 512 by default. Others wait to be accepted.
+    /// The largest number of connections; 512 by default. Further connections
+    /// wait to be accepted.
     pub connections: usize,
-    /// The most requests that wait for a model; 256 by default. Requests beyond
-    /// get status 429.
+    /// The largest number of waiting requests for a model; 256 by default.
+    /// Further requests get status 429.
     pub queue: usize,
-    /// The most samples that are computed together; 64 by default. 1 turns
+    /// The largest number of samples in a batch; 64 by default. 1 turns
     /// batching off.
     pub batch: usize,
-    /// How long a request waits for others to be computed with, if others are on
-    /// their way; 1 ms by default.
+    /// How long a request waits for others to share its batch, if others are
+    /// about to arrive; 1 ms by default.
     pub batch_delay: Duration,
-    /// The threads that compute for each model; 1 by default. Large networks use
-    /// all cores from a single one.
+    /// The number of compute threads for each model; 1 by default. Large
+    /// networks use all cores from a single thread.
     pub workers: usize,
-    /// The time from the end of a request's head until its answer; 30 s by
-    /// default. Requests that take longer get status 408 while their body is
-    /// read, and 503 later.
+    /// The time from the end of a request's head to its response; 30 s by
+    /// default. Slower requests get status 408 while their body is read, and
+    /// 503 later.
     pub timeout: Duration,
-    /// How long a connection may be silent in the middle of a head or of an
-    /// answer, or between two requests; 15 s by default.
+    /// How long a connection may be silent within a head or a response, or
+    /// between two requests; 15 s by default.
     pub silence: Duration,
-    /// How long unfinished requests may take after the server was told to stop;
-    /// 30 s by default.
+    /// How long requests in progress may take after the server was told to
+    /// stop; 30 s by default.
     pub grace: Duration,
-    /// How often the models' files are looked at for changes; 2 s by default,
-    /// never with `None`.
+    /// How often the model files are checked for changes; 2 s by default,
+    /// `None` for never.
     pub watch: Option<Duration>,
-    /// Gets a line for each event: a model that was loaded or could not be, the
-    /// start and the end.
+    /// A callback that receives a line for each event, such as a loaded model,
+    /// a failed load, start and shutdown.
     pub log: Log,
 }
 
-/// What gets the lines of a server's log.
+/// The callback of a server's log.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Default for Settings {
@@ -101,7 +103,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A model that is served: its file under a name.
+/// A served model: its file and its name.
 #[derive(Clone)]
 pub struct ModelFile {
     pub(crate) name: String,
@@ -109,24 +111,24 @@ pub struct ModelFile {
     pub(crate) adjust: Adjust,
 }
 
-/// What changes a network after it was read.
+/// The callback that changes a network after it was loaded.
 type Adjust = Arc<dyn Fn(Network) -> Result<Network> + Send + Sync>;
 
 impl ModelFile {
-    /// A file that is served under a name, which stands in addresses.
+    /// Serves a file under this name, which is part of its paths.
     pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { name: name.into(), path: path.into(), adjust: Arc::new(Ok) }
     }
 
-    /// A file that is served under its own name without the extension.
+    /// Serves a file under its own name without the extension.
     pub fn at(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
         Self::new(name, path)
     }
 
-    /// Changes the network each time it was read: gives an ONNX model the names
-    /// of its classes or a preprocessing, say.
+    /// A callback that changes the network each time it was loaded, for example
+    /// to give an ONNX model class names or a preprocessing.
     #[must_use]
     pub fn adjusted(
         mut self,

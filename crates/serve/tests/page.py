@@ -43,7 +43,7 @@ def use(url, folder=None):
 
         def choose(model):
             page.select_option("#model", model)
-            assert "Nothing was asked" in page.inner_text("#answer")
+            assert "No prediction yet" in page.inner_text("#answer")
 
         def answer(name, classes):
             page.wait_for_selector("#answer table")

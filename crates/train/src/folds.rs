@@ -92,7 +92,7 @@ impl KFold {
     ///
     /// # Errors
     ///
-    /// Those of [`indices`](Self::indices), and any error of `evaluate`, with
+    /// The errors of [`indices`](Self::indices), and any error of `evaluate`, with
     /// the number of the fold.
     pub fn run<D: Dataset>(
         &self,

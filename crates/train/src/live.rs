@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest request that is read, in bytes.
 const LONGEST_REQUEST: usize = 8192;
 
-/// What the page shows. The training writes it, and the server reads it.
+/// The data of the page. The training writes it, and the server reads it.
 #[derive(Default)]
 struct Shown {
     history: History,

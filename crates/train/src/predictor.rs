@@ -136,7 +136,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
     ///
     /// # Errors
     ///
-    /// Those of [`Sequential::save`], and when the preprocessing cannot be
+    /// The errors of [`Sequential::save`], and when the preprocessing cannot be
     /// written as JSON.
     pub fn save(&self, path: impl AsRef<FilePath>) -> Result<()> {
         let path = path.as_ref();
@@ -154,7 +154,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
     ///
     /// # Errors
     ///
-    /// Those of [`load`](Predictor::load).
+    /// The errors of [`load`](Predictor::load).
     pub fn load_into(model: M, path: impl AsRef<FilePath>) -> Result<Self> {
         let path = path.as_ref();
         let file = StateFile::read(path)?;
@@ -168,7 +168,7 @@ impl<P: Preprocessing, M: Parameters + 'static> Predictor<P, M> {
 }
 
 impl<P: Preprocessing, M> Predictor<P, M> {
-    /// What the predictor adds to the metadata of a file.
+    /// The entries that the predictor adds to the metadata of a file.
     fn about(&self) -> Result<[(String, String); 2]> {
         data_to_metadata(&self.preprocessing, &self.classes)
     }
@@ -180,7 +180,7 @@ impl<P: Preprocessing> Predictor<P> {
     ///
     /// # Errors
     ///
-    /// Those of [`Sequential::load`], and when the file has no preprocessing,
+    /// The errors of [`Sequential::load`], and when the file has no preprocessing,
     /// has another kind than `P`, or has one that is invalid or makes inputs of
     /// another shape than the network takes.
     pub fn load(path: impl AsRef<FilePath>) -> Result<Self> {

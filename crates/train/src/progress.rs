@@ -1,4 +1,4 @@
-//! What is printed during training: a bar on a terminal, and one line per epoch
+//! The output during training: a bar on a terminal, and one line per epoch
 //! everywhere.
 
 use std::fmt;

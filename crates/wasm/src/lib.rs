@@ -1,12 +1,12 @@
-//! Networks in browsers and in Node.js.
+//! Bindings for JavaScript: networks in browsers and in Node.js.
 //!
-//! [`Network`] opens the bytes of a file that `Sequential::save` has written, and
-//! predicts. With the feature `train`, `Builder` makes a network and
-//! `Trainer` trains it, batch by batch, so that a page can show each step.
+//! [`Network`] loads a file that `Sequential::save` has written, from its
+//! bytes, and predicts. With the feature `train`, `Builder` builds a network
+//! and `Trainer` trains it, batch by batch, so that a page can show each step.
 //! `cargo xtask wasm` builds the module and a page that uses it.
 //!
-//! One thread computes everything, without files and clocks: what
-//! WebAssembly has wherever it runs.
+//! Everything is computed in one thread, without files and clocks, because not
+//! every WebAssembly host provides them.
 
 mod network;
 #[cfg(feature = "train")]
@@ -22,7 +22,7 @@ pub use training::{Builder, Trainer};
 use dendra_tensor::Error;
 use wasm_bindgen::JsError;
 
-/// An error as JavaScript sees it.
+/// An error as JavaScript receives it.
 fn thrown(error: Error) -> JsError {
     JsError::new(&error.to_string())
 }

@@ -15,11 +15,12 @@ pub struct Network {
 
 #[wasm_bindgen]
 impl Network {
-    /// Opens the bytes of a file that `Sequential::save` has written.
+    /// Loads a network from the bytes of a file that `Sequential::save` has
+    /// written.
     ///
     /// # Errors
     ///
-    /// When the file is damaged or holds no network.
+    /// When the file is damaged or contains no network.
     #[wasm_bindgen(constructor)]
     pub fn new(bytes: &[u8]) -> Result<Network, JsError> {
         Ok(Self { model: Sequential::from_bytes(bytes).map_err(thrown)? })
@@ -43,23 +44,24 @@ impl Network {
         self.model.takes_tokens()
     }
 
-    /// The number of trained values.
+    /// The number of trainable values.
     #[wasm_bindgen(getter, js_name = parameterCount)]
     pub fn parameter_count(&self) -> usize {
         self.model.parameter_count()
     }
 
-    /// The layers as a table of text.
+    /// A table of the layers as text.
     pub fn summary(&self) -> String {
         self.model.summary().to_string()
     }
 
-    /// The outputs for some samples, which follow each other in `input`, each in
-    /// row-major order.
+    /// The outputs for one or several samples, which are concatenated in
+    /// `input`, each in row-major order.
     ///
     /// # Errors
     ///
-    /// When the input is not one or several samples, or is one of tokens.
+    /// When the length of the input is not a multiple of a sample's, or the
+    /// network expects token ids.
     pub fn predict(&self, input: &[f32]) -> Result<Vec<f32>, JsError> {
         Ok(self.run(input).map_err(thrown)?.to_vec())
     }
@@ -69,18 +71,18 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As of [`predict`](Self::predict).
+    /// The errors of [`predict`](Self::predict).
     pub fn probabilities(&self, input: &[f32]) -> Result<Vec<f32>, JsError> {
         let output = self.run(input).and_then(|output| output.softmax(-1));
         Ok(output.map_err(thrown)?.to_vec())
     }
 
-    /// The outputs for the token ids of some samples.
+    /// The outputs for the token ids of one or several samples.
     ///
     /// # Errors
     ///
-    /// When the input is not one or several samples, or an id is not in the
-    /// table.
+    /// When the length of the input is not a multiple of a sample's, or an id
+    /// is not in the embedding table.
     #[wasm_bindgen(js_name = predictTokens)]
     pub fn predict_tokens(&self, ids: &[i32]) -> Result<Vec<f32>, JsError> {
         Ok(self.run_tokens(ids).map_err(thrown)?.to_vec())
@@ -92,7 +94,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As of [`predict`](Self::predict).
+    /// The errors of [`predict`](Self::predict).
     pub fn run(&self, input: &[f32]) -> Result<Tensor> {
         let x = Tensor::from_vec(input.to_vec(), self.batch(input.len())?)?;
         Ok(self.model.forward(&x.into())?.into_value())
@@ -102,20 +104,20 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As of [`predict_tokens`](Self::predict_tokens).
+    /// The errors of [`predict_tokens`](Self::predict_tokens).
     pub fn run_tokens(&self, ids: &[i32]) -> Result<Tensor> {
         let batch = self.batch(ids.len())?;
         let ids = Tensor::from_vec(ids.iter().map(|&id| i64::from(id)).collect(), batch)?;
         Ok(self.model.forward_tokens(&ids, None)?.into_value())
     }
 
-    /// The shape of a batch of so many elements.
+    /// The shape of a batch with this number of elements.
     pub(crate) fn batch(&self, elements: usize) -> Result<Shape> {
         batch_of(self.model.input_shape(), elements)
     }
 }
 
-/// The shape of a batch of samples of a shape that has so many elements.
+/// The shape of a batch of samples of this shape, with this number of elements.
 pub(crate) fn batch_of(sample: &Shape, elements: usize) -> Result<Shape> {
     let each = sample.elements();
     if each == 0 || !elements.is_multiple_of(each) {

@@ -8,8 +8,8 @@ use dendra_tensor::{Rng, Tensor};
 
 use crate::{Builder, Trainer};
 
-/// Writes them, if the variable names a folder: models, inputs, and the outputs
-/// of this machine.
+/// Writes models, inputs, and the outputs computed on this machine, if the
+/// variable names a folder.
 #[test]
 fn models_for_node() {
     let Some(folder) = std::env::var_os("DENDRA_WASM_MODELS").map(PathBuf::from) else { return };

@@ -1,4 +1,4 @@
-//! [`Builder`] and [`Trainer`]: networks that are made and trained in the
+//! [`Builder`] and [`Trainer`]: networks that are built and trained in the
 //! browser.
 
 use dendra_autograd::Tape;
@@ -11,7 +11,7 @@ use wasm_bindgen::prelude::*;
 use crate::network::{Network, batch_of};
 use crate::thrown;
 
-/// A network to be: layers are added one after the other.
+/// Builds a network: layers are added one after the other.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Builder {
@@ -21,7 +21,7 @@ pub struct Builder {
 
 #[wasm_bindgen]
 impl Builder {
-    /// Begins a network for inputs of this shape, without the batch axis.
+    /// Starts a network for inputs of this shape, without the batch axis.
     #[wasm_bindgen(constructor)]
     pub fn new(input: &[u32]) -> Builder {
         let shape: Vec<usize> = input.iter().map(|&length| length as usize).collect();
@@ -33,29 +33,29 @@ impl Builder {
         self.with(|layers| layers.dense(features))
     }
 
-    /// Adds a convolution with square windows.
+    /// Adds a convolution with square kernels.
     pub fn conv2d(self, channels: usize, kernel_size: usize) -> Builder {
         self.with(|layers| layers.conv2d(channels, kernel_size))
     }
 
-    /// Adds the maxima of square windows.
+    /// Adds max pooling with square windows.
     #[wasm_bindgen(js_name = maxPool2d)]
     pub fn max_pool2d(self, kernel_size: usize) -> Builder {
         self.with(|layers| layers.max_pool2d(kernel_size))
     }
 
-    /// Adds normalisation of the channels of pictures over the batch.
+    /// Adds batch normalisation of the channels of images.
     #[wasm_bindgen(js_name = batchNorm2d)]
     pub fn batch_norm2d(self) -> Builder {
         self.with(SequentialBuilder::batch_norm2d)
     }
 
-    /// Adds a layer that makes one axis of all.
+    /// Adds a layer that flattens all axes except the batch axis.
     pub fn flatten(self) -> Builder {
         self.with(SequentialBuilder::flatten)
     }
 
-    /// Adds max(x, 0).
+    /// Adds ReLU, max(x, 0).
     pub fn relu(self) -> Builder {
         self.with(SequentialBuilder::relu)
     }
@@ -70,7 +70,7 @@ impl Builder {
         self.with(|layers| layers.dropout(probability))
     }
 
-    /// The network with random weights, which depend on the seed alone.
+    /// Builds the network with random weights, which depend only on the seed.
     ///
     /// # Errors
     ///
@@ -101,16 +101,17 @@ pub struct Trainer {
 
 #[wasm_bindgen]
 impl Trainer {
-    /// Takes the network over. The targets are the numbers of classes, and the
-    /// loss is cross-entropy, if `classes` is true; otherwise they are as many
-    /// numbers as the outputs, and the loss is the mean squared error.
+    /// Creates a trainer, which takes over the network. If `classes` is true,
+    /// the targets are class indices and the loss is cross-entropy; otherwise
+    /// the targets have the shape of the outputs and the loss is the mean
+    /// squared error.
     #[wasm_bindgen(constructor)]
     pub fn new(network: Network, classes: bool, learning_rate: f64, seed: u32) -> Trainer {
         let optimizer = Adam::new(learning_rate);
         Self { network, optimizer, classes, seed: u64::from(seed), steps: 0 }
     }
 
-    /// One step on a batch; returns the loss before it.
+    /// Trains one step on a batch and returns the loss before the step.
     ///
     /// # Errors
     ///
@@ -126,20 +127,22 @@ impl Trainer {
         self.steps as f64
     }
 
-    /// The outputs of the network as it is now; see `Network.predict`.
+    /// The outputs of the network with its present weights; see
+    /// `Network.predict`.
     ///
     /// # Errors
     ///
-    /// As of `Network.predict`.
+    /// The errors of `Network.predict`.
     pub fn predict(&self, input: &[f32]) -> Result<Vec<f32>, JsError> {
         self.network.predict(input)
     }
 
-    /// The probabilities of the classes as of now; see `Network.probabilities`.
+    /// The probabilities of the classes with the present weights; see
+    /// `Network.probabilities`.
     ///
     /// # Errors
     ///
-    /// As of `Network.predict`.
+    /// The errors of `Network.predict`.
     pub fn probabilities(&self, input: &[f32]) -> Result<Vec<f32>, JsError> {
         self.network.probabilities(input)
     }
@@ -150,7 +153,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// As of [`step`](Self::step).
+    /// The errors of [`step`](Self::step).
     pub fn train(&mut self, input: &[f32], target: &[f32]) -> Result<f32> {
         let model = &mut self.network.model;
         let shape = batch_of(model.input_shape(), input.len())?;

@@ -1,8 +1,9 @@
-//! A network inside a program: it needs no file, and holds nothing of training.
+//! A network embedded in a program, which needs no files and contains no
+//! training code.
 //!
 //! Reads 28 × 28 bytes, from 0 for paper to 255 for ink, and prints the digit.
-//! `mnist_cnn.safetensors`, which the example `mnist_cnn` saves, must be beside
-//! `Cargo.toml` when this program is compiled.
+//! `mnist_cnn.safetensors`, which the example `mnist_cnn` saves, must be in the
+//! folder of `Cargo.toml` when this program is compiled.
 
 use std::io::Read;
 

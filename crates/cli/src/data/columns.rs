@@ -1,9 +1,9 @@
-//! What the columns of a table are good for.
+//! The use of each column of a table.
 //!
-//! A column of numbers is an input, except one that numbers the rows. A column
-//! of texts becomes categories if it has few different values, and is a column
-//! of texts to read if they are of several words. Columns with the same value in
-//! all rows, and those with a different text in almost every row, are left out.
+//! A numeric column is an input, except one that numbers the rows. A text
+//! column is categorical if it has few distinct values, and is read as text if
+//! its values have several words. Columns with the same value in all rows, and
+//! columns with a different text in almost every row, are left out.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use dendra_tensor::{Error, Result};
 use super::check_classes;
 use crate::settings::Task;
 
-/// The most categories of a column.
+/// The largest number of categories of a column.
 const MOST_CATEGORIES: usize = 100;
 
-/// The most different whole numbers of a target that are classes unless the
-/// user says otherwise.
+/// The largest number of distinct integers of a target for which they are
+/// classes by default.
 const MOST_NUMBERED_CLASSES: usize = 20;
 
-/// The fewest words that the texts of a column have on average.
+/// The smallest average number of words for which a column is read as text.
 const WORDS_OF_A_TEXT: f64 = 3.0;
 
 /// The columns of a table by their use.
@@ -28,9 +28,9 @@ const WORDS_OF_A_TEXT: f64 = 3.0;
 pub(crate) struct Use {
     pub(crate) numbers: Vec<String>,
     pub(crate) categories: Vec<String>,
-    /// Columns of texts with their words on average.
+    /// Text columns with their average number of words.
     pub(crate) texts: Vec<(String, f64)>,
-    /// Columns that are left out, and why.
+    /// Columns that are left out, with the reason.
     pub(crate) left_out: Vec<(String, String)>,
 }
 
@@ -79,7 +79,7 @@ impl Use {
         Ok(found)
     }
 
-    /// An error that says that nothing is left to predict from.
+    /// The error when no column is left to predict from.
     pub(crate) fn nothing(&self) -> Error {
         let list: Vec<String> =
             self.left_out.iter().map(|(name, why)| format!("{name:?} {why}")).collect();
@@ -88,7 +88,7 @@ impl Use {
     }
 }
 
-/// Why a column of numbers is not used, if it is not.
+/// The reason why a numeric column is left out, if it is.
 fn unused_numbers(all: &[f64]) -> Option<&'static str> {
     let known: Vec<f64> = all.iter().copied().filter(|number| !number.is_nan()).collect();
     let Some(&first) = known.first() else { return Some("has no values") };
@@ -99,7 +99,7 @@ fn unused_numbers(all: &[f64]) -> Option<&'static str> {
     counts.then_some("numbers the rows")
 }
 
-/// The error for a column that does not exist, with those that do.
+/// The error for a column that does not exist, with the existing columns.
 pub(crate) fn no_column(table: &Table, name: &str) -> Error {
     let names: Vec<String> = table.names().iter().map(|name| format!("{name:?}")).collect();
     let message = format!("there is no column {name:?}; the columns are {}", names.join(", "));
@@ -131,7 +131,7 @@ pub(crate) fn task(table: &Table, target: &str, wanted: Option<Task>) -> Result<
     let column = table.column(target)?;
     let task = match (column, wanted) {
         (Column::Texts(_), Some(Task::Regression)) => {
-            let message = "has texts, and a regression predicts numbers";
+            let message = "has texts, expected numbers for a regression";
             return Err(Error::data(context, message));
         }
         (_, Some(task)) => task,

@@ -1,4 +1,4 @@
-//! The data that a user names: what they are, and how they become samples.
+//! The user's data: detecting their kind, and reading them as samples.
 
 pub(crate) mod columns;
 pub(crate) mod pictures;
@@ -12,7 +12,7 @@ use dendra_datasets::{Dataset, TensorDataset};
 use dendra_tensor::{Error, Result, Rng, Tensor};
 use hmac_sha256::Hash;
 
-/// What is at a path.
+/// The kind of data at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Table,
@@ -20,18 +20,18 @@ pub(crate) enum Kind {
     Texts,
 }
 
-/// Name extensions of files that are read as tables.
+/// File name extensions that are read as tables.
 const TABLES: [&str; 5] = ["csv", "tsv", "tab", "txt", "data"];
 
-/// Name extensions of pictures, including those that are not read, for which
-/// the reader has a message.
+/// File name extensions of pictures, including formats that are not supported,
+/// for which the reader has an error message.
 pub(crate) const PICTURES: [&str; 12] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "gif", "tif", "tiff", "webp", "pgm", "ppm"];
 
 const FOLDER: &str = "expected a folder for each class, with pictures (.png, .jpg) or texts (.txt)";
 
 impl Kind {
-    /// Looks at the names of files, not at their contents.
+    /// Looks only at the names of files, not at their contents.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
         if !about.is_dir() {
@@ -63,18 +63,18 @@ impl Kind {
         }
         let found = match files {
             0 => String::new(),
-            _ => format!("; the {files} pictures in it are in no such folder"),
+            _ => format!("; the {files} pictures in it are not in such a folder"),
         };
         Err(Error::file(path, format!("{FOLDER}{found}")))
     }
 }
 
-/// The name extension in lower case.
+/// The file name extension in lower case.
 pub(crate) fn ending(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-/// The entries of a folder in order of their names, without hidden ones.
+/// The entries of a folder sorted by name, without hidden ones.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io(folder, error);
     let mut entries = Vec::new();
@@ -88,10 +88,10 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// The deepest nesting of folders; links could lead around for ever.
+/// The deepest nesting of folders, because links may form a cycle.
 const DEEPEST: usize = 32;
 
-/// All files in a folder and the folders in it, in order.
+/// All files in a folder and its subfolders, in order.
 pub(crate) fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
     if depth > DEEPEST {
         let message = format!("folders are nested more than {DEEPEST} deep");
@@ -127,11 +127,11 @@ pub(crate) fn sha256(path: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The fewest samples.
+/// The smallest number of samples.
 const FEWEST: usize = 5;
 
-/// The samples for training and those for validation: the same share of each
-/// class when there are labels.
+/// The samples for training and validation; with labels, the same fraction of
+/// each class.
 pub(crate) fn split(
     samples: usize,
     labels: Option<(&[i64], usize)>,
@@ -140,8 +140,9 @@ pub(crate) fn split(
 ) -> Result<[Vec<usize>; 2]> {
     let zeros = Tensor::<f32>::zeros([samples, 1]);
     if samples < FEWEST {
-        let message =
-            format!("{samples} samples are too few: {FEWEST} are the least, some for validation");
+        let message = format!(
+            "{samples} samples are too few: expected at least {FEWEST}, some for validation"
+        );
         return Err(Error::data("the data", message));
     }
     let (train, rest) = match labels {
@@ -160,7 +161,7 @@ pub(crate) fn split(
     Ok([train, rest])
 }
 
-/// An error unless there are at least two classes.
+/// Checks that there are at least two classes.
 pub(crate) fn check_classes(context: &str, classes: &[String]) -> Result<()> {
     match classes {
         [] => Err(Error::data(context, "has no classes")),
@@ -171,7 +172,8 @@ pub(crate) fn check_classes(context: &str, classes: &[String]) -> Result<()> {
     }
 }
 
-/// The error with the path of the file as its context instead of a function.
+/// Replaces the context of an error, the name of a function, by the path of the
+/// file.
 pub(crate) fn in_file(path: &Path, error: Error) -> Error {
     match error {
         Error::Data { context, message } | Error::Argument { context, message } => {

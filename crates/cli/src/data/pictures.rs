@@ -13,26 +13,26 @@ use dendra_tensor::{Error, Result, Rng, Tensor};
 
 use crate::settings::Augment;
 
-/// How many pictures are looked at to choose size and colour.
+/// The number of pictures that are sampled to choose size and colour.
 const LOOKED_AT: usize = 100;
 
-/// The longest side that is chosen without being asked for.
+/// The longest side that is chosen by default.
 const LONGEST_SIDE: usize = 64;
 
-/// The pictures that are decoded at a time.
+/// The number of pictures that are decoded at a time.
 const AT_A_TIME: usize = 256;
 
-/// The damaged pictures that a message names.
+/// The number of damaged pictures that a message names.
 const NAMED: usize = 5;
 
-/// The size that suits a folder of pictures, and whether they are grey: the
-/// median height and width, reduced to at most 64 pixels.
+/// The default size for a folder of pictures, and whether they are grey. The
+/// size is the median height and width, reduced to at most 64 pixels.
 pub(crate) fn look(folder: &ImageFolder) -> Result<([usize; 2], bool)> {
     let files = folder.files();
     let (mut heights, mut widths, mut grey) = (Vec::new(), Vec::new(), true);
     for file in files.iter().step_by(files.len().div_ceil(LOOKED_AT).max(1)) {
         let bytes = fs::read(file).map_err(|error| Error::io(file, error))?;
-        // A damaged picture is reported when all are read.
+        // Damaged pictures are reported when all are read.
         let Ok(picture) = decode_image(&bytes, false) else { continue };
         let [_, height, width] = picture.shape();
         heights.push(height);
@@ -53,8 +53,8 @@ pub(crate) fn look(folder: &ImageFolder) -> Result<([usize; 2], bool)> {
     Ok((sides.map(|side| scaled(side).max(4)), grey))
 }
 
-/// Decodes all pictures. Damaged ones are an error that names them, or are left
-/// out, and their number is returned.
+/// Decodes all pictures. Damaged pictures either cause an error that names
+/// them, or are skipped and counted.
 pub(crate) fn read(
     folder: &ImageFolder,
     root: &Path,
@@ -92,7 +92,7 @@ pub(crate) fn read(
         return Err(Error::file(root, message));
     }
     if inputs.is_empty() {
-        return Err(Error::file(root, "no picture in it can be read"));
+        return Err(Error::file(root, "it contains no readable picture"));
     }
     let inputs = Tensor::cat(&inputs.iter().collect::<Vec<_>>(), 0)?;
     let labels = Tensor::from_vec(labels.clone(), [labels.len()])?;
@@ -122,7 +122,7 @@ pub(crate) fn normalization(pictures: &Tensor<u8>) -> Result<Normalization> {
     let figures = sums.iter().map(|&[sum, squares]| {
         let mean = sum as f64 / count;
         let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
-        // Pictures of one colour are not divided by 0.
+        // Avoids a division by 0 for pictures of one colour.
         ((mean / 255.0) as f32, if deviation > 0.0 { (deviation / 255.0) as f32 } else { 1.0 })
     });
     let (mean, std) = figures.unzip();
@@ -136,9 +136,8 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// The changes for pictures of this size. They are shifted by up to a
-    /// sixteenth of the longer side (at least one pixel) and rotated by up to
-    /// 10 degrees.
+    /// The changes for pictures of this size: shifts by up to a sixteenth of
+    /// the longer side (at least one pixel) and rotations by up to 10 degrees.
     pub(crate) fn new(augment: Augment, size: [usize; 2]) -> Self {
         let padding = (size[0].max(size[1]) / 16).max(1);
         let crop = RandomCrop::new(0).size(size[0], size[1]);
@@ -161,7 +160,8 @@ impl Transform<u8> for Changes {
     fn apply(&self, image: Image<u8>, rng: &mut Rng) -> Image<u8> {
         let image = match &self.shift {
             Some(crop) => {
-                // What comes in from outside has the brightness of the border.
+                // Pixels from outside of the picture get the brightness of its
+                // border.
                 let rotation = RandomRotation::new(10.0).fill(border(&image));
                 crop.apply(rotation.apply(image, rng), rng)
             }

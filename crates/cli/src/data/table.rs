@@ -1,4 +1,4 @@
-//! Reading tables, whose delimiter and decimal separator are found.
+//! Reading tables, whose delimiter and decimal separator are detected.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::in_file;
 use crate::arguments::TableFormat;
 use crate::settings::Format;
 
-/// The delimiters that are looked for, the usual ones first.
+/// The candidate delimiters, the most common first.
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
 /// Reads a table.
@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path, wanted: &TableFormat) -> Result<(Table, Format)>
     parse(&bytes, wanted).map_err(|error| in_file(path, error))
 }
 
-/// A table that came from the standard input.
+/// A table from the standard input.
 pub(crate) fn parse_input(bytes: &[u8], wanted: &TableFormat) -> Result<Table> {
     let parsed = parse(bytes, wanted).map_err(|error| in_file("standard input".as_ref(), error));
     Ok(parsed?.0)
@@ -46,8 +46,8 @@ fn parse(bytes: &[u8], wanted: &TableFormat) -> Result<(Table, Format)> {
         Some(decimal) => csv(decimal),
         None if delimiter == ',' => csv('.'),
         None => {
-            // A comma between digits is a decimal one if more columns are then
-            // numbers.
+            // A comma between digits is a decimal separator if it makes more
+            // columns numeric.
             let (point, comma) = (csv('.')?, csv(',')?);
             let more = numbers(&comma.0) > numbers(&point.0);
             Ok(if more { comma } else { point })
@@ -55,13 +55,13 @@ fn parse(bytes: &[u8], wanted: &TableFormat) -> Result<(Table, Format)> {
     }
 }
 
-/// The number of columns of numbers.
+/// The number of numeric columns.
 fn numbers(table: &Table) -> usize {
     let columns = table.names().iter().filter_map(|name| table.column(name).ok());
     columns.filter(|column| matches!(column, Column::Numbers(_))).count()
 }
 
-/// The most frequent delimiter of the first line that has text.
+/// The most frequent delimiter in the first line that has text.
 fn delimiter(bytes: &[u8]) -> char {
     let line = bytes.split(|&byte| byte == b'\n' || byte == b'\r');
     let line = line.into_iter().find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();

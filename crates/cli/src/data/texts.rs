@@ -8,13 +8,13 @@ use dendra_tensor::{Error, Result};
 
 use super::{entries, walk};
 
-/// The most words of a vocabulary.
+/// The largest number of words in a vocabulary.
 pub(crate) const MOST_WORDS: usize = 20_000;
 
-/// The range of the number of words of a text that are read.
+/// The range of the number of words used of each text.
 const LENGTHS: [usize; 2] = [4, 256];
 
-/// Texts with the names of their classes.
+/// Texts with their class names.
 pub(crate) struct Texts {
     pub(crate) texts: Vec<String>,
     pub(crate) labels: Vec<i64>,
@@ -22,7 +22,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// The files `.txt` of a folder for each class.
+    /// Reads the `.txt` files of a folder for each class.
     pub(crate) fn of_folder(root: &Path) -> Result<Self> {
         let mut found = Self { texts: Vec::new(), labels: Vec::new(), classes: Vec::new() };
         for folder in entries(root)?.into_iter().filter(|entry| entry.is_dir()) {
@@ -61,7 +61,8 @@ impl Texts {
     }
 }
 
-/// The number of words that is not exceeded by 90% of the texts, 4 to 256.
+/// The 90th percentile of the number of words of the texts, limited to 4 to
+/// 256.
 pub(crate) fn length(texts: &[String]) -> Result<usize> {
     let vocabulary = Vocabulary::words(texts, 0);
     let length = |text: &String| Ok(vocabulary.encode(text)?.len());

@@ -26,17 +26,17 @@ use crate::model::{COLUMN, TARGET};
 use crate::screen::Screen;
 use crate::settings::{Inputs, Settings, Task};
 
-/// The figures of a run.
+/// The metrics of a run.
 type Figures = Vec<(String, Value)>;
 
-/// Names and values of the inputs of a sample, for the report.
+/// Names and values of a sample's inputs, for the report.
 type Describe<'a> = &'a dyn Fn(&[f32]) -> Vec<(String, String)>;
 
-/// A trained model and what is known about it.
+/// A trained model with the data for its report.
 pub(super) struct Outcome {
     pub(super) model: StateFile,
     pub(super) report: Report,
-    /// The figures on the validation data, for people.
+    /// The metrics on the validation data, for people.
     pub(super) table: String,
     pub(super) figures: Figures,
     pub(super) classes: Vec<String>,
@@ -49,7 +49,7 @@ pub(super) struct Outcome {
     pub(super) samples: [usize; 2],
 }
 
-/// Trains by the settings.
+/// Trains with the settings.
 pub(super) fn fit(prepared: Prepared, settings: &Settings, screen: &Screen) -> Result<Outcome> {
     let run = Run { settings, screen, start: Instant::now() };
     match (prepared, &settings.inputs) {
@@ -77,7 +77,7 @@ struct Trained {
     interrupted: bool,
 }
 
-/// What a preprocessing adds to the parts of an outcome.
+/// The parts of an outcome that depend on the preprocessing.
 struct Parts {
     classes: Vec<String>,
     samples: [usize; 2],
@@ -104,7 +104,7 @@ impl Run<'_> {
         let all = samples[0] + samples[1];
         self.screen.inform(format_args!("{data}: {all} {what}"))?;
         let target = match (&self.settings.target, self.settings.task) {
-            (Some(target), Task::Regression) => format!("{target:?} is predicted as a number"),
+            (Some(target), Task::Regression) => format!("the target {target:?} is a number"),
             (Some(target), _) => format!("{target:?} has {}", listed(classes)),
             (None, _) => listed(classes),
         };
@@ -242,8 +242,8 @@ impl Run<'_> {
         preprocessing: P,
         parts: Parts,
     ) -> Result<Outcome> {
-        // The network learns standardised targets; its last layer then gets
-        // their scale, so that the saved one predicts in their unit.
+        // The network learns standardised targets. Its last layer then gets
+        // their scale, so that the saved network predicts in the original unit.
         let targets = train.targets().to_vec();
         let count = targets.len() as f64;
         let mean = targets.iter().map(|&y| f64::from(y)).sum::<f64>() / count;
@@ -318,9 +318,9 @@ impl Run<'_> {
         Report::new(title)
             .setting("data", self.settings.data.display())
             .setting("seed", seed)
-            .setting("share for validation", validation)
+            .setting("validation fraction", validation)
             .setting("batch size", training.batch_size)
-            .setting("most epochs", training.epochs)
+            .setting("largest number of epochs", training.epochs)
             .setting("patience", training.patience)
             .setting("optimizer", format_args!("AdamW, learning rate {}", training.learning_rate))
             .setting("saved epoch", trained.best_epoch)
@@ -367,7 +367,7 @@ fn rescale(model: &mut Sequential, mean: f64, scale: f64) -> Result<()> {
     let mut state = model.state_dict();
     for (name, shift) in [("output.weight", 0.0), ("output.bias", mean)] {
         let Some(values) = state.typed::<f32>(name) else {
-            return Err(Error::state(format!("there is no {name}")));
+            return Err(Error::state(format!("the tensor {name} is missing")));
         };
         let scaled = values.map(|x| (f64::from(x) * scale + shift) as f32);
         state.insert(name, scaled);
@@ -383,8 +383,8 @@ fn listed(classes: &[String]) -> String {
     format!("{} classes: {shown}{more}", classes.len())
 }
 
-/// Ends the training after the step in which Ctrl-C is pressed, as
-/// [`EarlyStopping`] does, which restores the best weights.
+/// Ends training after the step in which Ctrl-C is pressed, and restores the
+/// best weights like [`EarlyStopping`].
 struct Interruption(StopFlag);
 
 impl Callback for Interruption {

@@ -43,7 +43,9 @@ pub(crate) fn run(arguments: &Train, screen: Screen) -> Result<(), Failure> {
     let data = match (&arguments.data, &known) {
         (Some(data), _) => data.clone(),
         (None, Some(settings)) => settings.data.clone(),
-        (None, None) => return Err(Failure::Usage("name the data".to_owned())),
+        (None, None) => {
+            return Err(Failure::Usage("expected the data: a CSV file or a folder".to_owned()));
+        }
     };
     let output = arguments.output.clone();
     let output = output.or_else(|| known.as_ref().map(|settings| settings.output.clone()));
@@ -56,7 +58,7 @@ pub(crate) fn run(arguments: &Train, screen: Screen) -> Result<(), Failure> {
         Some(settings) => {
             if settings.data_sha256 != digits {
                 screen.note(format_args!(
-                    "{} has other contents than in the run of the settings, so the result differs",
+                    "{} has changed since the run of the settings, so the result will differ",
                     data.display()
                 ));
             }
@@ -73,7 +75,7 @@ pub(crate) fn run(arguments: &Train, screen: Screen) -> Result<(), Failure> {
     finish(fit::fit(prepared, &settings, &screen)?, &settings, &files, &screen)
 }
 
-/// The settings with those that were given on the command line.
+/// The settings, overridden by the command line.
 fn overridden(mut settings: Settings, arguments: &Train) -> Result<Settings> {
     let Training {
         seed,
@@ -122,7 +124,7 @@ fn overridden(mut settings: Settings, arguments: &Train) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Writes the files, the model first, and prints what was reached.
+/// Writes the files, the model first, and prints the results.
 fn finish(
     outcome: Outcome,
     settings: &Settings,

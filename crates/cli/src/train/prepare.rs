@@ -1,4 +1,4 @@
-//! From the data that a user names to samples, and the settings that suit them.
+//! From the user's data to samples and the settings for them.
 
 use std::path::Path;
 
@@ -14,11 +14,10 @@ use crate::data::{Kind, check_classes, in_file, pictures, table};
 use crate::screen::Screen;
 use crate::settings::{Augment, Inputs, Settings, Task};
 
-/// The share of the data that is kept for validation unless the user says
-/// otherwise.
+/// The default fraction of the data for validation.
 const VALIDATION: f64 = 0.2;
 
-/// Data that were read.
+/// The data of a run.
 pub(super) enum Prepared {
     /// Rows that have a target.
     Table(Table),
@@ -27,7 +26,7 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
-    /// Reads data and chooses the settings.
+    /// Reads the data and chooses the settings.
     pub(super) fn choose(
         arguments: &Train,
         path: &Path,
@@ -35,7 +34,7 @@ impl Prepared {
         screen: &Screen,
     ) -> Result<(Self, Settings), Failure> {
         let unsuited = |option: &str, what: &str| {
-            Err(Failure::Usage(format!("--{option} is for {what}, and {} is none", path.display())))
+            Err(Failure::Usage(format!("--{option} is for {what}, got {}", path.display())))
         };
         if kind != Kind::Table {
             for (given, option) in [
@@ -93,7 +92,7 @@ impl Prepared {
         let Some(target) = &arguments.target else {
             let names: Vec<String> = all.names().iter().map(|name| format!("{name:?}")).collect();
             return Err(Failure::Usage(format!(
-                "name the column to predict with --target; the columns of {} are {}",
+                "expected --target COLUMN; the columns of {} are {}",
                 path.display(),
                 names.join(", ")
             )));
@@ -154,7 +153,7 @@ impl Prepared {
         Ok((Self::Table(rows), Settings::new(task, target, inputs, validation, plan)))
     }
 
-    /// Reads data for settings that are known.
+    /// Reads data for given settings.
     pub(super) fn by(
         settings: &Settings,
         path: &Path,

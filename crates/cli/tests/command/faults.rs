@@ -1,5 +1,5 @@
-//! What a stranger gets wrong: each fault has a message that says what to do,
-//! no panic, and leaves no file.
+//! User errors: each has a message that says what to do, causes no panic, and
+//! leaves no file.
 
 use crate::{Place, flowers};
 
@@ -52,7 +52,7 @@ fn faults_are_explained_and_leave_no_file() {
         ("train table.xlsx -t b", 1, "table.xlsx: files with the extension .xlsx"),
         ("train binary.csv -t b", 1, "binary.csv: line 1: it is not"),
         ("train nothing", 1, "nothing: expected a folder for each class"),
-        ("train flat", 1, "the 1 pictures in it are in no such folder"),
+        ("train flat", 1, "the 1 pictures in it are not in such a folder"),
         ("train lone", 1, "lone"),
         ("train lonely", 1, "lonely: has one class only, \"only\""),
         ("train lone -t kind", 2, "--target is for tables"),
@@ -60,7 +60,7 @@ fn faults_are_explained_and_leave_no_file() {
         ("train --settings missing.json", 1, "missing.json: "),
         ("predict model.pkl flowers.csv", 1, "model.pkl: expected a safetensors file or an ONNX"),
         ("predict missing.safetensors flowers.csv", 1, "missing.safetensors: "),
-        ("predict model.pkl", 2, "name what to predict"),
+        ("predict model.pkl", 2, "expected inputs: files"),
         ("info flowers.csv", 1, "flowers.csv"),
         ("info missing.pt", 1, "missing.pt: "),
         ("summary flowers.csv", 1, "flowers.csv: expected a safetensors file"),
@@ -101,7 +101,7 @@ fn data_that_do_not_suit_a_model_are_refused() {
         ("predict m.safetensors --text hello", 1, "texts"),
         ("evaluate m.safetensors new.csv", 1, "\"orchid\""),
         ("evaluate m.safetensors bare.csv", 1, "there is no column \"kind\""),
-        ("evaluate m.safetensors flowers.csv --require speed=1", 2, "only accuracy, loss"),
+        ("evaluate m.safetensors flowers.csv --require speed=1", 2, "the metrics accuracy, loss"),
         ("convert m.safetensors m.safetensors", 2, "both input and output"),
         ("bench m.safetensors --axis length", 2, "length=64"),
     ] {

@@ -1,4 +1,5 @@
-//! Model files: what they are, other formats, speed, and the command itself.
+//! Model files: their description, other formats, speed, and the command
+//! itself.
 
 use crate::{Place, flowers};
 

@@ -1,4 +1,4 @@
-//! The real command in folders of its own.
+//! Runs the real command in temporary folders.
 
 mod faults;
 mod files;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// A folder in which the command runs.
 struct Place(TempDir);
 
-/// What the command printed, and how it ended.
+/// The output of the command, and its exit code.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -49,7 +49,7 @@ impl Place {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
-    /// Runs a command that must succeed, and returns what it printed.
+    /// Runs a command that must succeed, and returns its output.
     fn ok(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
@@ -90,7 +90,7 @@ fn bytes(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Numbers from 0 to 1 that look random and are the same everywhere.
+/// Pseudo-random numbers from 0 to 1, the same on every machine.
 struct Dice(u64);
 
 impl Dice {

@@ -108,9 +108,9 @@ impl Canvas {
     }
 }
 
-/// Scales the strokes so that the larger of their height and width is `extent`
+/// Scales the strokes so that the larger of their height and width is `size`
 /// pixels, and moves their centre of mass near the middle.
-fn fit(strokes: &mut [Vec<Point>], extent: f32, rng: &mut Rng) {
+fn fit(strokes: &mut [Vec<Point>], size: f32, rng: &mut Rng) {
     let points = || strokes.iter().flatten();
     let span = |coordinate: fn(&Point) -> f32| {
         let (low, high) = points()
@@ -118,7 +118,7 @@ fn fit(strokes: &mut [Vec<Point>], extent: f32, rng: &mut Rng) {
             .fold((f32::MAX, f32::MIN), |(low, high), x| (low.min(x), high.max(x)));
         high - low
     };
-    let scale = extent / span(|point| point.0).max(span(|point| point.1));
+    let scale = size / span(|point| point.0).max(span(|point| point.1));
     let mut mass = 0.0;
     let mut centre = (0.0, 0.0);
     for piece in strokes.iter().flat_map(|stroke| stroke.windows(2)) {

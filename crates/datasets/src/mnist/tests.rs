@@ -8,9 +8,9 @@ use super::*;
 use crate::dataset::Dataset;
 
 /// An IDX file.
-fn idx(extents: &[usize], elements: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0, 0, 8, extents.len() as u8];
-    bytes.extend(extents.iter().flat_map(|&extent| (extent as u32).to_be_bytes()));
+fn idx(lengths: &[usize], elements: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, lengths.len() as u8];
+    bytes.extend(lengths.iter().flat_map(|&length| (length as u32).to_be_bytes()));
     bytes.extend(elements);
     bytes
 }

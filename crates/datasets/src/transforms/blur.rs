@@ -10,9 +10,9 @@ pub(super) fn blur(plane: &mut [f32], [height, width]: [usize; 2], sigma: f64) {
     if reach == 0 || plane.is_empty() {
         return;
     }
-    let source = |position: usize, extent: usize| {
+    let source = |position: usize, length: usize| {
         let position = position as isize - reach as isize;
-        Border::Reflect.source(position, extent).expect("a mirrored plane has no outside")
+        Border::Reflect.source(position, length).expect("a mirrored plane has no outside")
     };
     let columns: Vec<usize> = (0..width + 2 * reach).map(|x| source(x, width)).collect();
     let mut wide = vec![0.0; width + 2 * reach];

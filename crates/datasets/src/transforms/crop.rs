@@ -17,13 +17,13 @@ pub enum Border {
 }
 
 impl Border {
-    /// The position along an axis of `extent` pixels whose value is used for
+    /// The position along an axis of `length` pixels whose value is used for
     /// `position`; `None` for a constant border.
-    pub(super) fn source(self, position: isize, extent: usize) -> Option<usize> {
-        let last = extent as isize - 1;
+    pub(super) fn source(self, position: isize, length: usize) -> Option<usize> {
+        let last = length as isize - 1;
         match self {
             _ if (0..=last).contains(&position) => Some(position as usize),
-            _ if extent == 0 => None,
+            _ if length == 0 => None,
             Self::Constant(_) => None,
             Self::Replicate => Some(position.clamp(0, last) as usize),
             Self::Reflect if last == 0 => Some(0),
@@ -112,7 +112,7 @@ impl<P: Pixel> Transform<P> for RandomCrop {
 
     fn output_shape(&self, [channels, height, width]: [usize; 3]) -> Result<[usize; 3]> {
         let padded =
-            [height, width].map(|extent| extent.saturating_add(self.padding.saturating_mul(2)));
+            [height, width].map(|length| length.saturating_add(self.padding.saturating_mul(2)));
         if self.size[0] > padded[0] || self.size[1] > padded[1] || self.padding > 1 << 20 {
             let [h, w] = self.size;
             let message = format!(
@@ -126,8 +126,8 @@ impl<P: Pixel> Transform<P> for RandomCrop {
 
     fn apply(&self, image: Image<P>, rng: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let mut position = |extent: usize, size: usize| {
-            rng.below(extent + 2 * self.padding - size + 1) as isize - self.padding as isize
+        let mut position = |length: usize, size: usize| {
+            rng.below(length + 2 * self.padding - size + 1) as isize - self.padding as isize
         };
         let position = (position(height, self.size[0]), position(width, self.size[1]));
         if position == (0, 0) && self.size == [height, width] {
@@ -167,7 +167,7 @@ impl<P: Pixel> Transform<P> for CenterCrop {
 
     fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let position = |extent: usize, size: usize| (extent as isize - size as isize) / 2;
+        let position = |length: usize, size: usize| (length as isize - size as isize) / 2;
         let position = (position(height, self.size[0]), position(width, self.size[1]));
         crop(&image, position, self.size, Border::Constant(0.0))
     }

@@ -305,10 +305,10 @@ impl<D: Dataset<Input = Tensor, Target = Tensor>> Dataset for CutMix<D> {
             let images = x.make_mut().chunks_exact_mut(size).zip(other.chunks_exact(size));
             for ((image, other), mixture) in images.zip(&mut mixtures) {
                 let side = (1.0 - mixture.share).sqrt();
-                let mut span = |extent: usize| {
-                    let length = (extent as f64 * side) as usize;
-                    let middle = mixture.rng.below(extent);
-                    (middle.saturating_sub(length / 2), (middle + length / 2).min(extent))
+                let mut span = |size: usize| {
+                    let length = (size as f64 * side) as usize;
+                    let middle = mixture.rng.below(size);
+                    (middle.saturating_sub(length / 2), (middle + length / 2).min(size))
                 };
                 let (left, right) = span(width);
                 let (top, bottom) = span(height);

@@ -134,7 +134,7 @@ impl<P: Pixel> Transform<P> for Affine {
 
     fn apply(&self, image: Image<P>, _: &mut Rng) -> Image<P> {
         let [_, height, width] = image.shape();
-        let [middle_x, middle_y] = [width, height].map(|extent| (extent as f64 - 1.0) / 2.0);
+        let [middle_x, middle_y] = [width, height].map(|length| (length as f64 - 1.0) / 2.0);
         let [a, b, c, d] = self.inverse();
         warp(&image, self.fill, |x, y| {
             let x = x as f64 - middle_x - self.translate[0];
@@ -246,7 +246,7 @@ impl<P: Pixel> Transform<P> for RandomAffine {
         let [_, height, width] = image.shape();
         let angle = between(rng, self.degrees);
         let [right, down] = [(width, self.translate[0]), (height, self.translate[1])]
-            .map(|(extent, share)| between(rng, (-share, share)) * extent as f64);
+            .map(|(length, share)| between(rng, (-share, share)) * length as f64);
         let scale = between(rng, self.scale);
         let [x, y] = self.shear.map(|range| between(rng, range));
         let affine = Affine::new().angle(angle).translate(right, down).scale(scale).shear(x, y);

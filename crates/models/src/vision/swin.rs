@@ -320,7 +320,7 @@ fn padded(x: &Var, [down, right]: [usize; 2]) -> Result<Var> {
 
 impl Module for PatchMerging {
     fn forward(&self, x: &Var) -> Result<Var> {
-        let x = padded(x, size(x)?.map(|extent| extent % 2))?;
+        let x = padded(x, size(x)?.map(|length| length % 2))?;
         let every_second = |row, column| x.slice(1, row, None, 2)?.slice(2, column, None, 2);
         let [a, b] = [every_second(0, 0)?, every_second(1, 0)?];
         let [c, d] = [every_second(0, 1)?, every_second(1, 1)?];
@@ -368,8 +368,8 @@ impl WindowAttention {
 fn relative_coordinates(window: usize) -> Tensor {
     let side = 2 * window - 1;
     Tensor::from_fn([side * side, 2], |index| {
-        let place = index / 2;
-        let along = if index % 2 == 0 { place / side } else { place % side };
+        let position = index / 2;
+        let along = if index % 2 == 0 { position / side } else { position % side };
         let distance = along as f32 - (window - 1) as f32;
         let scaled = distance / (window - 1).max(1) as f32 * 8.0;
         scaled.signum() * (scaled.abs() + 1.0).log2() / 3.0 * f32::from(scaled != 0.0)
@@ -379,9 +379,9 @@ fn relative_coordinates(window: usize) -> Tensor {
 /// −100 for positions of a window that were not neighbours before the shift,
 /// `[1, windows, 1, P, P]`.
 fn mask([height, width]: [usize; 2], window: usize, shift: [usize; 2]) -> Tensor {
-    let region = |place: usize, extent: usize, shift: usize| match place {
-        _ if place < extent - window => 0,
-        _ if place < extent - shift => 1,
+    let region = |position: usize, size: usize, shift: usize| match position {
+        _ if position < size - window => 0,
+        _ if position < size - shift => 1,
         _ => 2,
     };
     let (across, positions) = (width / window, window * window);
@@ -402,11 +402,11 @@ impl Module for WindowAttention {
         let (window, heads) = (self.window, self.num_heads);
         let [height, width] = size(input)?;
         let (samples, channels) = (input.shape()[0], input.shape()[3]);
-        let to_multiple = |extent: usize| (window - extent % window) % window;
+        let to_multiple = |length: usize| (window - length % window) % window;
         let mut x = padded(input, [to_multiple(height), to_multiple(width)])?;
         let full = size(&x)?;
         // A single window needs no shift.
-        let shift = full.map(|extent| match self.shifted && extent > window {
+        let shift = full.map(|length| match self.shifted && length > window {
             true => window / 2,
             false => 0,
         });
@@ -415,7 +415,7 @@ impl Module for WindowAttention {
             if shift[1] > 0 { x.roll(sign * shift[1] as isize, 2) } else { Ok(x) }
         };
         x = rolled(&x, -1)?;
-        let [down, across] = full.map(|extent| extent / window);
+        let [down, across] = full.map(|length| length / window);
         let (windows, positions) = (down * across, window * window);
         let x = x
             .reshape([samples, down, window, across, window, channels])?

@@ -108,10 +108,10 @@ impl Header {
         }
         let mut checksum = Checksum::new();
         if let Some(digits) = header.metadata.get(checksum::KEY) {
-            if let Some(place) = checksum::digits_in(&json, digits)
+            if let Some(range) = checksum::digits_in(&json, digits)
                 && digits.len() == checksum::BLANK.len()
             {
-                json[place].copy_from_slice(checksum::BLANK.as_bytes());
+                json[range].copy_from_slice(checksum::BLANK.as_bytes());
             }
             checksum.update(&json);
         }

@@ -64,7 +64,7 @@ fn masked_fill(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
 }
 
 fn length_mask(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
-    let count = call.int("places")?.max(0) as usize;
+    let count = call.int("length")?.max(0) as usize;
     let positions = graph.constant(Tensor::from_fn([count], |index| index as i64));
     let lengths = graph.unsqueeze(call.input(0), 1);
     Ok(graph.op("Less", &[&positions, &lengths]))

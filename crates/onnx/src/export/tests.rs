@@ -1,7 +1,7 @@
 //! Exported files compute the same as the models. `check_exports.py` in the
 //! folder `tests` repeats the comparison with ONNX Runtime.
 
-#[path = "../../../nn/tests/traces/networks.rs"]
+#[path = "../../../nn/tests/public/traces/networks.rs"]
 mod networks;
 mod operations;
 

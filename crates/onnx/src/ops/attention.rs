@@ -35,8 +35,8 @@ fn repeated(x: &TypedTensor, heads: usize) -> Result<TypedTensor> {
     if own == heads || own == 0 || !heads.is_multiple_of(own) {
         return Ok(x.clone());
     }
-    let places: Vec<usize> = (0..heads).map(|head| head / (heads / own)).collect();
-    Ok(each!(x, x => x.index_select(1, &places)?))
+    let indices: Vec<usize> = (0..heads).map(|head| head / (heads / own)).collect();
+    Ok(each!(x, x => x.index_select(1, &indices)?))
 }
 
 /// q·kᵀ · scale. The factor is split between both operands, which keeps narrow
@@ -224,7 +224,7 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
     let row = |x: &TypedTensor, step: usize| x.f32()?.narrow(2, step, 1);
     let column = |x: &TypedTensor, step: usize| row(x, step)?.transpose(2, 3);
     let group = (q_heads / heads) as usize;
-    let places: Vec<usize> = (0..q_heads as usize).map(|head| head / group).collect();
+    let indices: Vec<usize> = (0..q_heads as usize).map(|head| head / group).collect();
     let mut outputs = Vec::with_capacity(length);
     for step in 0..length {
         let key = column(&k, step)?;
@@ -237,7 +237,7 @@ fn linear_attention(call: &Call<'_>) -> Result<Vec<Value>> {
             value = value.sub(&found)?.mul(&row(beta, step)?)?;
         }
         state = state.add(&key.matmul(&value)?)?;
-        let read = if group == 1 { state.clone() } else { state.index_select(1, &places)? };
+        let read = if group == 1 { state.clone() } else { state.index_select(1, &indices)? };
         outputs.push(row(&q, step)?.matmul(&read)?.mul_scalar(scale));
     }
     let y: TypedTensor = Var::cat(&outputs.iter().collect::<Vec<_>>(), 2)?.into();

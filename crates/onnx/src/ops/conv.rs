@@ -253,9 +253,9 @@ fn col2im(call: &Call<'_>) -> Result<TypedTensor> {
     let values = x.reals()?.to_vec();
     for plane in 0..batch * channels {
         for index in 0..count {
-            for (tap, place) in window.taps(&image, index).enumerate() {
-                if let Some(place) = place {
-                    sums[plane * size + place] += values[(plane * taps + tap) * count + index];
+            for (tap, offset) in window.taps(&image, index).enumerate() {
+                if let Some(offset) = offset {
+                    sums[plane * size + offset] += values[(plane * taps + tap) * count + index];
                 }
             }
         }
@@ -306,26 +306,26 @@ fn deform_conv(call: &Call<'_>) -> Result<TypedTensor> {
             + down * (1.0 - right) * pixel(plane, top + 1, left)
             + down * right * pixel(plane, top + 1, left + 1)
     };
-    let places = rows * columns;
+    let positions = rows * columns;
     let element = |index: usize| {
-        let (image, o) = (index / places / out, index / places % out);
-        let (row, column) = (index % places / columns, index % columns);
+        let (image, o) = (index / positions / out, index / positions % out);
+        let (row, column) = (index % positions / columns, index % columns);
         let group = o / (out / groups);
         let mut sum = bias[o];
         for i in 0..per_group {
             let channel = group * per_group + i;
             let part = channel / (c / parts);
             for tap in 0..taps {
-                let at = |k: usize| (((image * parts + part) * taps + tap) * 2 + k) * places;
-                let place = row * columns + column;
+                let at = |k: usize| (((image * parts + part) * taps + tap) * 2 + k) * positions;
+                let position = row * columns + column;
                 let base = |k: usize, step: usize, tap: usize| {
                     (step * window.stride[k] + tap * window.dilation[k]) as f64
                         - window.before[k] as f64
                 };
-                let y = base(0, row, tap / kw) + offsets[at(0) + place];
-                let x = base(1, column, tap % kw) + offsets[at(1) + place];
+                let y = base(0, row, tap / kw) + offsets[at(0) + position];
+                let x = base(1, column, tap % kw) + offsets[at(1) + position];
                 let factor = mask.as_ref().map_or(1.0, |mask| {
-                    mask[((image * parts + part) * taps + tap) * places + place]
+                    mask[((image * parts + part) * taps + tap) * positions + position]
                 });
                 let weight = weights[(o * per_group + i) * taps + tap];
                 sum += weight * factor * sample(image * c + channel, y, x);

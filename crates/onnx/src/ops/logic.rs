@@ -85,8 +85,8 @@ fn equal(call: &Call<'_>) -> Result<TypedTensor> {
         (Data::F64(a), Data::F64(b)) => zip(a.value(), b.value(), &|a, b| a == b)?,
         (Data::Text(..), Data::Text(..)) => {
             let (x, y) = (a.strings()?, b.strings()?);
-            let places = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
-            zip(&places(&a), &places(&b), &|i, j| x[i as usize] == y[j as usize])?
+            let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
+            zip(&indices(&a), &indices(&b), &|i, j| x[i as usize] == y[j as usize])?
         }
         _ => zip(&a.wholes()?, &b.wholes()?, &|a, b| a == b)?,
     };

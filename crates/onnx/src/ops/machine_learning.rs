@@ -79,12 +79,12 @@ fn label_encoder(call: &Call<'_>) -> Result<TypedTensor> {
     let joined = TypedTensor::cat(&[&names.reshape([names.len()])?, &x.reshape([x.len()])?], 0)?;
     let codes = keys(&joined)?.to_vec();
     let (known, asked) = codes.split_at(names.len());
-    let mut places = HashMap::new();
+    let mut indices = HashMap::new();
     for (index, &code) in known.iter().enumerate() {
-        places.entry(code).or_insert(index);
+        indices.entry(code).or_insert(index);
     }
     let all = TypedTensor::cat(&[&values.reshape([values.len()])?, &default.reshape([1])?], 0)?;
     let found: Vec<usize> =
-        asked.iter().map(|code| places.get(code).copied().unwrap_or(values.len())).collect();
+        asked.iter().map(|code| indices.get(code).copied().unwrap_or(values.len())).collect();
     all.take(&found, x.shape().clone())
 }

@@ -121,8 +121,9 @@ fn group_norm(call: &Call<'_>) -> Result<TypedTensor> {
         let per_group = channels / groups;
         let vector = match vector.len() {
             length if length == groups && length != channels => {
-                let places: Vec<usize> = (0..channels).map(|channel| channel / per_group).collect();
-                &vector.take(&places, [channels])?
+                let indices: Vec<usize> =
+                    (0..channels).map(|channel| channel / per_group).collect();
+                &vector.take(&indices, [channels])?
             }
             _ => vector,
         };

@@ -223,8 +223,8 @@ fn max_pool(call: &Call<'_>) -> Result<Vec<Value>> {
     let mut found = Vec::with_capacity(shape.elements());
     for plane in 0..shape[0] * shape[1] {
         for index in 0..windows {
-            let places = window.taps(input, index).flatten().map(|place| plane * size + place);
-            let best = places.reduce(|best, new| if keys[new] > keys[best] { new } else { best });
+            let offsets = window.taps(input, index).flatten().map(|offset| plane * size + offset);
+            let best = offsets.reduce(|best, new| if keys[new] > keys[best] { new } else { best });
             match best {
                 Some(best) => found.push(best),
                 None => return call.refuse("a window is outside the input"),
@@ -233,11 +233,11 @@ fn max_pool(call: &Call<'_>) -> Result<Vec<Value>> {
     }
     let values = x.take(&found, shape.clone())?;
     let columns_first = call.flag("storage_order");
-    let index = |place: &usize| {
+    let index = |offset: &usize| {
         if !columns_first || input.len() != 2 {
-            return *place as i64;
+            return *offset as i64;
         }
-        let (plane, inside) = (place / size, place % size);
+        let (plane, inside) = (offset / size, offset % size);
         (plane * size + inside % input[1] * input[0] + inside / input[1]) as i64
     };
     let indices = Tensor::from_vec(found.iter().map(index).collect(), shape)?;
@@ -285,8 +285,8 @@ fn fold(x: &TypedTensor, window: &Window, f: &dyn Fn(usize, &[f64]) -> f64) -> R
     for plane in 0..shape[0] * shape[1] {
         for index in 0..windows {
             taken.clear();
-            let places = window.taps(input, index).flatten();
-            taken.extend(places.map(|place| values[plane * size + place]));
+            let offsets = window.taps(input, index).flatten();
+            taken.extend(offsets.map(|offset| values[plane * size + offset]));
             folded.push(f(index, &taken));
         }
     }

@@ -40,8 +40,8 @@ fn spread(call: &Call<'_>, x: &TypedTensor, shape: &Shape) -> Result<Tensor<f64>
     if shape[axis].div_ceil(block) != blocks {
         return call.refuse(format!("blocks of {block} do not fit {shape}"));
     }
-    let places: Vec<usize> = (0..shape[axis]).map(|i| i / block).collect();
-    values.index_select(axis as isize, &places)?.broadcast_to(shape)
+    let indices: Vec<usize> = (0..shape[axis]).map(|i| i / block).collect();
+    values.index_select(axis as isize, &indices)?.broadcast_to(shape)
 }
 
 /// Rounds a number to the precision of an element type.

@@ -112,8 +112,8 @@ fn dft(call: &Call<'_>) -> Result<TypedTensor> {
     for o in 0..outer {
         for i in 0..inner {
             let at = |step: usize| {
-                let place = ((o * old + step) * inner + i) * parts;
-                (values[place], if parts == 2 { values[place + 1] } else { 0.0 })
+                let offset = ((o * old + step) * inner + i) * parts;
+                (values[offset], if parts == 2 { values[offset + 1] } else { 0.0 })
             };
             let given = |step: usize| if step < old { at(step) } else { (0.0, 0.0) };
             // The second half of a real signal's spectrum mirrors the first.
@@ -126,10 +126,10 @@ fn dft(call: &Call<'_>) -> Result<TypedTensor> {
             let found = transform(&signal, if is_inverse { 1.0 } else { -1.0 });
             let factor = if is_inverse { 1.0 / length as f64 } else { 1.0 };
             for (step, value) in found.into_iter().take(new).enumerate() {
-                let place = ((o * new + step) * inner + i) * width;
-                out[place] = value.0 * factor;
+                let offset = ((o * new + step) * inner + i) * width;
+                out[offset] = value.0 * factor;
                 if width == 2 {
-                    out[place + 1] = value.1 * factor;
+                    out[offset + 1] = value.1 * factor;
                 }
             }
         }
@@ -166,10 +166,10 @@ fn stft(call: &Call<'_>) -> Result<TypedTensor> {
     for sample in 0..batch {
         for index in 0..frames {
             let element = |i: usize| {
-                let place = (sample * length + index * step + i) * parts;
+                let offset = (sample * length + index * step + i) * parts;
                 let weight = window.as_ref().map_or(1.0, |window| window[i]);
-                let imaginary = if parts == 2 { values[place + 1] } else { 0.0 };
-                (values[place] * weight, imaginary * weight)
+                let imaginary = if parts == 2 { values[offset + 1] } else { 0.0 };
+                (values[offset] * weight, imaginary * weight)
             };
             let signal: Vec<Complex> = (0..frame).map(element).collect();
             let found = transform(&signal, -1.0).into_iter().take(bins);

@@ -20,10 +20,10 @@ pub(super) const TABLE: &[Operator] = &[
 fn concat(call: &Call<'_>) -> Result<TypedTensor> {
     let (a, b) = (call.tensor(0)?, call.tensor(1)?);
     let (x, y) = (a.strings()?, b.strings()?);
-    let places = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
+    let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
     // The positions of the first and the second word, combined to one number.
     let count = y.len().max(1) as i64;
-    let pairs = zip(&places(a), &places(b), &|i, j| i * count + j)?;
+    let pairs = zip(&indices(a), &indices(b), &|i, j| i * count + j)?;
     let joined = pairs.to_vec().into_iter().map(|pair| {
         let (i, j) = ((pair / count) as usize, (pair % count) as usize);
         format!("{}{}", x[i], y[j])

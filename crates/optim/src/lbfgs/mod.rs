@@ -381,11 +381,11 @@ impl<T: Float> LBFGS<T> {
         if has_last {
             names.extend(vectors);
             names.extend([LENGTH, SCALE]);
-            let extent = |name, axis| {
+            let axis_length = |name, axis| {
                 let found: Option<&AnyTensor> = state.get(name);
                 found.and_then(|found| found.shape().get(axis).copied()).unwrap_or(0)
             };
-            let (n, rows) = (extent(GRADIENT, 0), extent(GRADIENT_CHANGES, 0));
+            let (n, rows) = (axis_length(GRADIENT, 0), axis_length(GRADIENT_CHANGES, 0));
             for (name, shape) in
                 vectors.into_iter().zip([vec![n], vec![n], vec![rows, n], vec![rows, n]])
             {

@@ -117,8 +117,8 @@ impl<A: Schedule, B: Schedule> Schedule for Chain<A, B> {
 }
 
 /// Returns an error unless a count is at least 1.
-fn require_count(place: &str, setting: &str, count: u64) -> Result<()> {
-    require(count > 0, place, setting, "at least 1", count as f64)
+fn require_count(context: &str, setting: &str, count: u64) -> Result<()> {
+    require(count > 0, context, setting, "at least 1", count as f64)
 }
 
 #[cfg(test)]

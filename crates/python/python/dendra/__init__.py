@@ -5,9 +5,9 @@
 >>> model.output_shape
 (2,)
 
-`Sequential` is a network. Functions named after layers, optimizers, schedules, losses and metrics
-make their settings: `Linear`, `Adam`, `StepLR`, `CrossEntropy`, `Accuracy`. `OnnxModel` runs models
-of other frameworks, and `dendra.sklearn` has estimators for scikit-learn.
+`Sequential` is a network. Layers, optimizers, schedules, losses and metrics are created by
+functions of their names: `Linear`, `Adam`, `StepLR`, `CrossEntropy`, `Accuracy`. `OnnxModel` runs
+models of other frameworks, and `dendra.sklearn` has estimators for scikit-learn.
 """
 
 from ._dendra import __version__, num_threads, set_num_threads

@@ -22,34 +22,34 @@ def table() -> str: ...
 def layer(kind: str, settings: str) -> str: ...
 def check(group: str, name: str, settings: str) -> None: ...
 def num_threads() -> int:
-    """The number of threads that share the work."""
+    """The number of threads for computations."""
 
 def set_num_threads(threads: int) -> None:
-    """Sets the number of threads that share the work."""
+    """Sets the number of threads for computations."""
 
 @final
 class Training:
-    """The state of a training, as a callback sees it."""
+    """The state of training, passed to callbacks."""
 
     @property
     def epoch(self) -> int:
         """The number of the epoch, counted from 1; 0 before the first."""
     @property
     def batch(self) -> int:
-        """How many batches of the epoch have been processed."""
+        """The number of batches of the epoch that have been processed."""
     @property
     def step(self) -> int:
-        """How many steps the run has done."""
+        """The number of steps of the run so far."""
     @property
     def figures(self) -> dict[str, float]:
         """Loss and metrics by name, of the epoch or of the step."""
     @property
     def line(self) -> str:
-        """The figures of an epoch as a line of text."""
+        """The metrics of an epoch as a line of text."""
     learning_rate: float
-    """The learning rate, without a schedule; it can be set."""
+    """The learning rate before schedules; it can be set."""
     def stop(self, reason: str | None = None) -> None:
-        """Ends the training after this step; the history keeps the reason."""
+        """Stops training after this step; the history records the reason."""
 
 @final
 class Network:

@@ -19,7 +19,7 @@ __all__ = ["History", "Sequential", "SequentialBuilder", "load"]
 
 Path = str | os.PathLike[str]
 
-# Names that people use, besides those of the table.
+# Common names in addition to those of the table.
 ALIASES = {
     "losses": {"mae": "L1Loss", "bce": "BCELoss", "kl_div": "KLDivLoss"},
     "metrics": {
@@ -33,23 +33,23 @@ ALIASES = {
 
 
 def normal(name: str) -> str:
-    """A name without what its spellings differ in: `cross_entropy` and `CrossEntropy`."""
+    """The normalised name, the same for `cross_entropy` and `CrossEntropy`."""
     name = name.replace("_", "").replace("-", "").lower()
     return name.removesuffix("loss") or name
 
 
 def find(group: str, name: str) -> str:
-    """The name in the table that is meant."""
+    """The name in the table for a name or an alias."""
     alias = ALIASES.get(group, {}).get(name.lower())
     names = [entry["name"] for entry in table()[group]]
     for known in names:
         if known == alias or normal(known) == normal(name):
             return str(known)
-    raise ValueError(f"there is no {name!r} among the {group}: {', '.join(names)}")
+    raise ValueError(f"{name!r} is not one of the {group}: {', '.join(names)}")
 
 
 def array(name: str, value: ArrayLike) -> NDArray[Any]:
-    """The value as an array that the native part reads; a copy only where layout or type ask it."""
+    """The value as an array for the native part, copied only if its layout or type requires it."""
     given = np.asarray(value)
     dtype = given.dtype.newbyteorder("=")
     if dtype.kind not in "fiub":
@@ -60,19 +60,19 @@ def array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 
 class History:
-    """The figures of a training by epoch.
+    """The metrics of each epoch of a training.
 
-    `history["loss"]` is the list of a figure's values; an epoch without it has NaN. The names are
-    `loss`, those of the metrics, both after `validation `, `learning rate`, `seconds` and
-    `samples per second`.
+    `history["loss"]` is the list of a metric's values, NaN for epochs without it. The names are
+    `epoch`, `loss`, the names of the metrics, these with the prefix `validation `, `learning rate`,
+    `seconds` and `samples per second`.
     """
 
     epochs: list[dict[str, float]]
-    """The figures of each epoch by name."""
+    """The metrics of each epoch by name."""
     incidents: list[str]
-    """The steps that were skipped since they were not finite."""
+    """The steps that were skipped because they were not finite."""
     stopped: str | None
-    """The reason, when the training was ended early."""
+    """The reason, if training was stopped early."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class History:
 
     @property
     def names(self) -> list[str]:
-        """The names of all figures."""
+        """The names of all metrics."""
         return list(dict.fromkeys(name for epoch in self.epochs for name in epoch))
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.names:
-            raise KeyError(f"there is no figure {name!r}, only {', '.join(self.names)}")
+            raise KeyError(f"there is no metric {name!r}, only {', '.join(self.names)}")
         return [epoch.get(name, math.nan) for epoch in self.epochs]
 
     def __iter__(self) -> Iterator[str]:
@@ -107,7 +107,7 @@ class History:
 
 
 class SequentialBuilder(LayerMethods):
-    """A network under construction: each kind of layer has a method; `build` makes the network."""
+    """Builds a network: each kind of layer has a method; `build` creates the network."""
 
     def __init__(self, shape: Sequence[int], *, tokens: bool) -> None:
         self._shape = list(shape)
@@ -120,27 +120,27 @@ class SequentialBuilder(LayerMethods):
         return self
 
     def build(self, *, seed: int = 0) -> Sequential:
-        """The network; the seed decides its initial parameters."""
+        """Creates the network; the seed determines its initial parameters."""
         return Sequential(self._shape, self._layers, tokens=self._tokens, seed=seed)
 
 
 class Sequential:
-    """A network of layers one after the other.
+    """A network of consecutive layers.
 
     input_shape
-        The shape of one sample, without the batch: `[784]`, or `[1, 28, 28]` for images.
+        The shape of one sample, without the batch axis: `[784]`, or `[1, 28, 28]` for images.
     layers
         The layers, whose input sizes are inferred: `[Linear(128), ReLU(), Linear(10)]`.
     tokens
-        Whether the input is token ids and not floats; the first layer is then an embedding.
+        Whether the inputs are token ids instead of floats; the first layer must be an embedding.
     seed
         The seed of the initial parameters. The same seed gives the same bits.
 
-    Arrays of NumPy go in without a copy when they are in row-major order and aligned: batches are
-    gathered from their memory, and converted to 32-bit floats (or, for token ids and class labels,
-    to 64-bit integers) on the way. Other arrays are copied first. Outputs and `state_dict` are the
-    memory of the results, not copies. Computing releases the interpreter's lock. Ctrl-C ends a
-    computation within a step, and the network keeps the weights that it has.
+    NumPy arrays are read without a copy if they are in row-major order and aligned: batches are
+    gathered from their memory and converted to 32-bit floats (or, for token ids and class labels,
+    to 64-bit integers). Other arrays are copied first. Outputs and `state_dict` share the memory
+    of the results. Computations release the GIL. Ctrl-C stops a computation within a step, and the
+    network keeps its present weights.
     """
 
     def __init__(
@@ -172,12 +172,12 @@ class Sequential:
 
     @staticmethod
     def input(shape: Sequence[int]) -> SequentialBuilder:
-        """Begins a network of floats: `Sequential.input([784]).dense(128).relu().build()`."""
+        """Starts a network of floats: `Sequential.input([784]).dense(128).relu().build()`."""
         return SequentialBuilder(shape, tokens=False)
 
     @staticmethod
     def tokens(shape: Sequence[int]) -> SequentialBuilder:
-        """Begins a network of token ids."""
+        """Starts a network of token ids."""
         return SequentialBuilder(shape, tokens=True)
 
     @property
@@ -192,7 +192,7 @@ class Sequential:
 
     @property
     def parameter_count(self) -> int:
-        """The number of values that training changes."""
+        """The number of trainable values."""
         return self._network.parameter_count
 
     def summary(self) -> str:
@@ -259,7 +259,7 @@ class Sequential:
 
     def _targets(self, y: ArrayLike) -> NDArray[Any]:
         targets = array("y", y)
-        # One quantity for each sample may come without an axis of its own.
+        # One quantity for each sample may have no axis of its own.
         if targets.ndim == 1 and self.output_shape == (1,) and self._takes_floats():
             targets = targets.reshape(-1, 1)
         return targets
@@ -292,14 +292,15 @@ class Sequential:
         skip_not_finite: int = 0,
         verbose: int = 1,
     ) -> History:
-        """Trains the network and returns the figures of the epochs.
+        """Trains the network and returns the metrics of the epochs.
 
         optimizer, loss, metrics
-            By object or by name, such as `Adam(1e-3)`, `"cross_entropy"`, `["accuracy"]`. What is
-            not given is that of the call before; an optimizer then continues with its state.
+            Objects or names, such as `Adam(1e-3)`, `"cross_entropy"`, `["accuracy"]`. The default
+            is that of the previous call; the optimizer then continues with its state.
         validation_split, validation_data
-            A share of the samples, or other samples, that are evaluated after each epoch
-            (`validate_every`: after every so many).
+            A fraction of the samples, or other samples, that are evaluated after each epoch.
+        validate_every
+            The number of epochs between two validations.
         early_stopping
             An `EarlyStopping`, or its patience.
         callbacks
@@ -307,20 +308,20 @@ class Sequential:
         class_weights
             The weight of each class in the training loss.
         seed
-            The seed of the order of the samples and of dropout.
+            The seed for shuffling the samples and for dropout.
         accumulate
-            The number of batches whose gradients make one step.
+            The number of batches whose gradients are accumulated for one step.
         drop_last
-            Whether the last batch of an epoch is left out when it is not full.
+            Whether to drop the last batch of an epoch if it is not full.
         max_steps
-            A limit of the number of steps.
+            The largest number of steps.
         skip_not_finite
-            How many steps in a row may be skipped since their loss or gradient is not finite.
+            The largest number of consecutive steps that may be skipped because their loss or
+            gradient is not finite.
         verbose
-            0: nothing; 1: progress, and a line for each epoch; 2: only the lines.
+            0: silent; 1: progress, and a line for each epoch; 2: only the lines.
 
-        The network has the weights of the last complete step when the training ends by an error
-        or by Ctrl-C.
+        After an error or Ctrl-C the network has the weights of the last complete step.
         """
         self._compile(optimizer, loss, metrics)
         inputs, targets = array("x", x), self._targets(y)
@@ -371,7 +372,7 @@ class Sequential:
         loss: Loss | str | None = None,
         metrics: Iterable[Metric | str] | None = None,
     ) -> dict[str, float]:
-        """Loss and metrics over some samples; those of `fit` when none are given."""
+        """The loss and the metrics on some samples; by default those of `fit`."""
         self._compile(None, loss, metrics)
         inputs, targets = array("x", x), self._targets(y)
         objective = dumps(self._objective(targets))
@@ -384,17 +385,17 @@ class Sequential:
     __call__ = predict
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The parameters and buffers by name, as in PyTorch: read-only arrays that keep their
-        values when the network is trained on. They are not copies until then."""
+        """The parameters and buffers by name, as in PyTorch: read-only arrays that share the memory
+        of the network until it is trained further, and keep their values then."""
         return self._network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
-        """Takes over parameters and buffers, which are copied. All names must fit."""
+        """Loads parameters and buffers, which are copied. All names must match."""
         self._network.load_state_dict({name: np.asarray(value) for name, value in state.items()})
 
     def set_trainable(self, trainable: bool, *names: str) -> None:
-        """Freezes or frees the parameters whose names begin with one of `names`; all of them
-        when there is none."""
+        """Freezes or unfreezes the parameters whose names start with one of `names`, or all if no
+        names are given."""
         self._network.set_trainable(trainable, list(names) or [""])
 
     def save(self, path: Path) -> None:
@@ -403,7 +404,7 @@ class Sequential:
 
     @classmethod
     def load(cls, path: Path) -> Sequential:
-        """The network of a file that `save` wrote, here or in Rust."""
+        """Loads a network from a file that `save` has written, in Python or Rust."""
         return cls._of(_dendra.Network.load(path))
 
     def export_onnx(self, path: Path) -> None:
@@ -411,7 +412,7 @@ class Sequential:
         self._network.export(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy of the arrays can be pickled apart from the network.
+        # Copies of the arrays can be pickled independently of the network.
         state = {name: value.copy() for name, value in self.state_dict().items()}
         rest = {"_loss": self._loss, "_metrics": self._metrics, "_optimizer": self._optimizer}
         return _restored, (type(self), self._network.metadata(), state, rest)
@@ -429,14 +430,14 @@ def _restored(
 
 
 def expect(value: Named, kind: type[Named]) -> None:
-    """Refuses a value of another kind."""
+    """Raises a TypeError for a value of another kind."""
     if not isinstance(value, kind):
         name = kind.__name__.lower()
         raise TypeError(f"expected {name} as an object or by name, got {value!r}")
 
 
 def load(path: Path) -> Any:
-    """The model of a file: an `OnnxModel` of a file `.onnx`, a `Sequential` of any other."""
+    """Loads a model: an `OnnxModel` from an `.onnx` file, a `Sequential` from any other file."""
     from ._onnx import OnnxModel
 
     if os.fspath(path).endswith(".onnx"):

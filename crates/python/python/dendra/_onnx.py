@@ -19,9 +19,9 @@ class Port(NamedTuple):
 
     name: str
     dtype: str | None
-    """The element type, such as `float32`; None where the file does not say it."""
+    """The element type, such as `float32`; None if the file does not declare it."""
     shape: tuple[int | str | None, ...] | None
-    """The lengths of the axes: a number, a name, or None where any length will do."""
+    """The axis lengths: a number, a name, or None if any length is allowed."""
 
 
 def port(found: tuple[str, str | None, list[int | str | None] | None]) -> Port:
@@ -30,10 +30,10 @@ def port(found: tuple[str, str | None, list[int | str | None] | None]) -> Port:
 
 
 class OnnxModel:
-    """A model that was read from an ONNX file.
+    """A model loaded from an ONNX file.
 
-    Inputs are copied into the model, outputs are its memory. Running it releases the interpreter's
-    lock, so that several threads can run one model.
+    Inputs are copied; outputs share the memory of the results. Running a model releases the GIL,
+    so that several threads can run one model.
     """
 
     def __init__(self, native: _dendra.Onnx) -> None:
@@ -41,17 +41,17 @@ class OnnxModel:
 
     @classmethod
     def load(cls, path: Path) -> OnnxModel:
-        """Reads a file and checks all of it."""
+        """Loads a file and checks all of it."""
         return cls(_dendra.Onnx.load(path))
 
     @classmethod
     def parse(cls, file: bytes) -> OnnxModel:
-        """Reads the bytes of a file without external data."""
+        """Loads a model from the bytes of a file without external data."""
         return cls(_dendra.Onnx.parse(file))
 
     @property
     def inputs(self) -> list[Port]:
-        """The inputs that must be given."""
+        """The required inputs."""
         return [port(found) for found in self._model.inputs]
 
     @property
@@ -65,10 +65,10 @@ class OnnxModel:
         return self._model.producer
 
     def run(self, inputs: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Any]:
-        """The outputs by name for inputs by name, or for the only input.
+        """Returns the outputs by name, for inputs by name or for the only input.
 
-        Inputs must have the element type that the model states. An output is an array; a sequence
-        is a list.
+        Inputs must have the element type that the model declares. An output is an array, or a list
+        for a sequence.
         """
         if not isinstance(inputs, Mapping):
             names = [input.name for input in self.inputs]
@@ -79,7 +79,7 @@ class OnnxModel:
         return self._model.run(arrays)
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
-        """The first output for the only input."""
+        """Returns the first output for the only input."""
         result: NDArray[Any] = next(iter(self.run(x).values()))
         return result
 

@@ -1,6 +1,6 @@
-"""Functions for layers, optimizers, schedules, losses and metrics, made of the native table.
+"""Functions for layers, optimizers, schedules, losses and metrics, generated from the native table.
 
-The table comes from the sources of the native part, so that what is added there appears here.
+The table comes from the sources of the native part, so that additions there appear here.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ _groups: dict[str, list[dict[str, Any]]] = json.loads(_dendra.table())
 
 
 def table() -> dict[str, list[dict[str, Any]]]:
-    """What can be named, by group; see ``_dendra.table``."""
+    """The named objects by group; see ``_dendra.table``."""
     return _groups
 
 
 def unreserved(name: str) -> str:
-    """A name that Python reserves, without its last letter: PyTorch's `lambd`."""
+    """The name, for a keyword of Python without its last letter, like PyTorch's `lambd`."""
     return name[:-1] if keyword.iskeyword(name) else name
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: layers and other named things by their settings."""
+    """A value for JSON: layers and other named objects by their settings."""
     if isinstance(value, Named):
         return value.to_json()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # An array or a number of NumPy.
+    if hasattr(value, "tolist"):  # A NumPy array or number.
         return value.tolist()
     return value
 
@@ -60,7 +60,7 @@ class Named:
         _dendra.check(self.group, self.kind, dumps(self.settings))
 
     def to_json(self) -> dict[str, Any]:
-        """The name and the settings, as the native part takes them."""
+        """The name and the settings in the format of the native part."""
         return {"name": self.kind, **plain(self.settings)}
 
     def __eq__(self, other: object) -> bool:
@@ -78,7 +78,7 @@ class Named:
 
 
 class Layer(Named):
-    """A layer to be, made by a function such as `dendra.Linear`."""
+    """A planned layer, created by a function such as `dendra.Linear`."""
 
     __slots__ = ("name", "_layer")
 
@@ -94,7 +94,7 @@ class Layer(Named):
         self._layer = json.loads(_dendra.layer(self.kind, dumps(self.settings)))
 
     def to_json(self) -> dict[str, Any]:
-        """The planned layer, as files hold it."""
+        """The planned layer, as stored in files."""
         name = {} if self.name is None else {"name": self.name}
         return {**name, "layer": self._layer}
 
@@ -109,28 +109,28 @@ class Layer(Named):
 
 
 class Optimizer(Named):
-    """An optimizer, made by a function such as `dendra.Adam`."""
+    """An optimizer, created by a function such as `dendra.Adam`."""
 
     __slots__ = ()
     group = "optimizers"
 
 
 class Schedule(Named):
-    """A learning rate that changes, made by a function such as `dendra.StepLR`."""
+    """A learning rate schedule, created by a function such as `dendra.StepLR`."""
 
     __slots__ = ()
     group = "schedules"
 
 
 class Loss(Named):
-    """A loss, made by a function such as `dendra.CrossEntropy`."""
+    """A loss, created by a function such as `dendra.CrossEntropy`."""
 
     __slots__ = ()
     group = "losses"
 
 
 class Metric(Named):
-    """A metric, made by a function such as `dendra.Accuracy`."""
+    """A metric, created by a function such as `dendra.Accuracy`."""
 
     __slots__ = ()
     group = "metrics"
@@ -142,15 +142,15 @@ GROUPS: dict[str, type[Named]] = {
 
 
 def dumps(value: Any) -> str:
-    """JSON, which has no infinities."""
+    """Converts to JSON, which has no infinities."""
     try:
         return json.dumps(plain(value), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"a setting cannot be used: {error}") from None
+        raise type(error)(f"invalid setting: {error}") from None
 
 
 def bind(entry: Mapping[str, Any], args: Iterable[Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the positional arguments under their names."""
+    """The settings, including the positional arguments by name."""
     names = [unreserved(argument["name"]) for argument in entry["arguments"]]
     args = list(args)
     if len(args) > len(names):
@@ -165,7 +165,7 @@ def bind(entry: Mapping[str, Any], args: Iterable[Any], settings: dict[str, Any]
 
 
 def parameters(entry: Mapping[str, Any]) -> list[inspect.Parameter]:
-    """The parameters of an entry's function; a default that is not known is an ellipsis."""
+    """The parameters of an entry's function; an unknown default is an ellipsis."""
     found = [
         inspect.Parameter(
             unreserved(argument["name"]),
@@ -184,7 +184,7 @@ def parameters(entry: Mapping[str, Any]) -> list[inspect.Parameter]:
 
 
 def docstring(entry: Mapping[str, Any]) -> str:
-    """The documentation of an entry with that of its settings."""
+    """The documentation of an entry and its settings."""
     parts = [entry["doc"]]
     documented = [s for s in entry["arguments"] + entry["settings"] if s["doc"]]
     if documented:
@@ -197,13 +197,13 @@ def docstring(entry: Mapping[str, Any]) -> str:
 
 
 def spelled(entry: Mapping[str, Any]) -> str:
-    """The name of an entry's function. `Sequential` is the class of a whole network."""
+    """The name of an entry's function. `Sequential` itself is the class of a whole network."""
     name: str = entry["name"]
     return "SequentialBlock" if name == "Sequential" else name
 
 
 def function(group: str, entry: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function that makes what an entry describes."""
+    """The function that creates the object of an entry."""
     kind = GROUPS[group]
 
     def make(*args: Any, **settings: Any) -> Named:

@@ -1,4 +1,4 @@
-"""Code that is called while a network is trained."""
+"""Callbacks of training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Callback", "CallbackLike", "EarlyStopping", "Training"]
 
 
 class Callback:
-    """Code that is called while a network is trained; its methods do nothing by default.
+    """The base class of callbacks of training; its methods do nothing by default.
 
-    An exception ends the training. `training` tells the epoch, the step and the figures, and takes
-    another learning rate or `training.stop()`. The network itself can be used: it has the weights
-    of this moment.
+    An exception stops training. `training` has the epoch, the step and the metrics, a learning rate
+    that can be set, and `training.stop()`. The network itself can be used and has the present
+    weights.
     """
 
     def on_start(self, training: Training) -> None:
@@ -37,21 +37,21 @@ CallbackLike = Callback | Callable[[Training], object]
 
 
 class EarlyStopping:
-    """Ends the training when a figure has not improved for some epochs.
+    """Stops training when a metric has not improved for some epochs.
 
-    It watches the validation loss, or the training loss when there is no validation data, and
+    It monitors the validation loss, or the training loss without validation data, and
     restores the weights of the best epoch.
 
     patience
-        Epochs in a row without an improvement.
+        The number of consecutive epochs without an improvement.
     monitor
-        Another figure: `loss`, the name of a metric, or one of these after `validation `.
+        Another metric: `loss` or the name of a metric, alone or with the prefix `validation `.
     mode
-        `min` or `max`; the name of the figure decides by default.
+        `min` or `max`; by default chosen by the name of the metric.
     min_delta
-        By how much a value must be better to count as an improvement.
+        The smallest change that counts as an improvement.
     restore_best
-        Whether the weights of the best epoch are restored.
+        Whether to restore the weights of the best epoch.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class EarlyStopping:
         self.restore_best = restore_best
 
     def to_json(self) -> dict[str, Any]:
-        """The settings, as the native part takes them."""
+        """The settings in the format of the native part."""
         return dict(vars(self))
 
 
 def is_notebook() -> bool:
-    """Whether a notebook shows the output."""
+    """Whether the output is shown in a notebook."""
     return "ipykernel" in sys.modules and not sys.stderr.isatty()
 
 
 def has_bar() -> bool:
-    """Whether the native part can draw its bar: standard error is that of the process."""
+    """Whether the native part can draw its progress bar on the standard error of the process."""
     try:
         return sys.stderr.isatty() and sys.stderr.fileno() == 2
     except (AttributeError, OSError, ValueError):
@@ -88,7 +88,7 @@ def has_bar() -> bool:
 
 
 class Progress(Callback):
-    """Prints a line for each epoch, and in notebooks the progress within it."""
+    """Prints a line for each epoch, and in notebooks also the progress within the epoch."""
 
     def __init__(self, epochs: int, batches: int, *, live: bool) -> None:
         self.epochs = epochs
@@ -112,7 +112,7 @@ class Progress(Callback):
 
 
 class Dispatch:
-    """The function that the native part calls, for all callbacks."""
+    """The function that the native part calls; it calls all callbacks."""
 
     def __init__(self, callbacks: Sequence[CallbackLike], progress: Progress | None) -> None:
         self.progress = progress
@@ -131,7 +131,7 @@ class Dispatch:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to call."""
+        """Whether there are any callbacks."""
         return bool(self.callbacks) or self.progress is not None
 
     def __call__(self, event: str, training: Training) -> None:

@@ -1,6 +1,6 @@
-"""Layers: functions that give a layer of a network its settings.
+"""Layers: functions that create a planned layer from its settings.
 
-The functions are made of the native table; their types are in the stub beside this file.
+The functions are generated from the native table; their types are in the stub file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def method(entry: Mapping[str, Any]) -> Callable[..., Any]:
 
 
 class LayerMethods:
-    """A method for each kind of layer, which adds it and returns the builder."""
+    """A method for each kind of layer, which adds the layer and returns the builder."""
 
     def add(self, layer: Layer) -> Self:
         """Adds a layer."""

@@ -1,6 +1,6 @@
-"""Schedules: learning rates that change with steps or epochs.
+"""Learning rate schedules, by step or by epoch.
 
-The functions are made of the native table; their types are in the stub beside this file.
+The functions are generated from the native table; their types are in the stub file.
 """
 
 from ._table import functions

@@ -35,30 +35,30 @@ __all__ = ["DendraClassifier", "DendraRegressor"]
 
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share.
+    """The settings of both estimators.
 
     hidden_layer_sizes
         The sizes of the hidden layers, each followed by the activation.
     activation
         The name of the activation's layer, such as `ReLU`.
     layers
-        The layers before the last one, in place of the two settings above.
+        The layers before the last one, instead of the two settings above.
     input_shape
-        The shape of a sample for `layers` that take images or sequences; a row of X is then its
-        elements in row-major order.
+        The shape of a sample for `layers` that expect images or sequences; a row of X then has the
+        elements of a sample in row-major order.
     optimizer
         An optimizer, or its name.
     learning_rate
-        The learning rate of an optimizer that is given by its name.
+        The learning rate of an optimizer given by name.
     loss
         A loss, or its name.
     epochs, batch_size
-        How long, and on how many samples at a time, it is trained.
+        The number of epochs and the batch size of training.
     early_stopping
-        None, or the epochs without an improvement after which the training ends. It watches a
-        share of the samples, `validation_fraction`.
+        None, or the number of epochs without an improvement after which training stops. It monitors
+        the fraction `validation_fraction` of the samples.
     random_state
-        The seed of the initial parameters and of the order of the samples.
+        The seed of the initial parameters and of the shuffling.
     callbacks, verbose
         As in `Sequential.fit`.
     """
@@ -136,10 +136,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 class DendraClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
-    __doc__ = f"""A network that classifies.
+    __doc__ = f"""A network for classification.
 
-    Its last layer gives a logit for each class, and the loss is their cross-entropy by default.
-    {(_Estimator.__doc__ or "").split("share.", 1)[1]}
+    Its last layer returns a logit for each class; the default loss is the cross-entropy.
+    {(_Estimator.__doc__ or "").split("estimators.", 1)[1]}
     """
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> DendraClassifier:
@@ -165,10 +165,10 @@ class DendraClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
 
 class DendraRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
-    __doc__ = f"""A network that predicts one quantity, or several.
+    __doc__ = f"""A network for regression of one or several quantities.
 
-    The loss is the mean squared error by default.
-    {(_Estimator.__doc__ or "").split("share.", 1)[1]}
+    The default loss is the mean squared error.
+    {(_Estimator.__doc__ or "").split("estimators.", 1)[1]}
     """
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> DendraRegressor:
@@ -183,7 +183,7 @@ class DendraRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The predicted quantities, of the shape that `fit` was given."""
+        """The predicted quantities, in the shape of the targets of `fit`."""
         outputs = self._outputs(X)
         return outputs.ravel() if self._flat else outputs
 

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-/// Elements in row-major order, as JSON tells them apart.
+/// Elements in row-major order, by the JSON types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Data {
     #[default]
     Empty,
     Bools(Vec<bool>),
-    /// Integers of up to 64 bits with sign.
+    /// Signed integers of up to 64 bits.
     Ints(Vec<i64>),
-    /// Integers of which one needs all 64 bits.
+    /// Integers of which at least one needs 64 unsigned bits.
     Large(Vec<u64>),
     Floats(Vec<f64>),
     Texts(Vec<String>),
@@ -30,11 +30,11 @@ impl Data {
         }
     }
 
-    /// What it holds, for messages.
+    /// The kind of the elements, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "nothing",
-            Self::Bools(_) => "truth values",
+            Self::Bools(_) => "booleans",
             Self::Ints(_) | Self::Large(_) => "integers",
             Self::Floats(_) => "floats",
             Self::Texts(_) => "texts",
@@ -117,8 +117,8 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-/// Adds an element or a list of them. The depth of lists is limited by
-/// `serde_json`.
+/// Adds an element or a list of elements. `serde_json` limits the depth of
+/// lists.
 struct Into<'a>(&'a mut Data);
 
 impl<'de> DeserializeSeed<'de> for Into<'_> {
@@ -130,14 +130,14 @@ impl<'de> DeserializeSeed<'de> for Into<'_> {
 }
 
 fn pushed<E: Error>(is_pushed: bool) -> Result<(), E> {
-    is_pushed.then_some(()).ok_or_else(|| E::custom("the elements are of several types"))
+    is_pushed.then_some(()).ok_or_else(|| E::custom("expected elements of one type, got several"))
 }
 
 impl<'de> Visitor<'de> for Into<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("numbers, truth values, texts, or lists of them")
+        f.write_str("numbers, booleans, strings, or lists of them")
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {

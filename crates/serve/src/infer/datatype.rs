@@ -2,8 +2,8 @@
 
 use dendra_deploy::ElementType;
 
-/// The element types that tensors have, with their names and their sizes in
-/// bytes; texts have none.
+/// The element types of tensors with their names in the protocol and their
+/// sizes in bytes; strings have no fixed size.
 const NAMES: [(ElementType, &str, usize); 12] = [
     (ElementType::Bool, "BOOL", 1),
     (ElementType::U8, "UINT8", 1),

@@ -1,5 +1,5 @@
-//! The Open Inference Protocol (KServe, version 2) over REST, with the extension
-//! for tensors as bytes.
+//! The Open Inference Protocol (KServe, version 2) over REST, with the
+//! extension for binary tensors.
 
 pub(crate) mod data;
 pub(crate) mod datatype;
@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 
 use crate::models::VERSION;
 
-/// What a model takes and gives, as the protocol tells it. An axis of any length
-/// is −1.
+/// The metadata of a model: its inputs and outputs. An axis of any length is
+/// −1.
 pub(crate) fn metadata(name: &str, network: &Network) -> Json {
     let tensor = |info: &TensorInfo| {
         let length = |axis: &Axis| match axis {
@@ -40,7 +40,8 @@ fn platform(network: &Network) -> String {
     format!("dendra_{}", network.format().to_string().to_lowercase())
 }
 
-/// The same as Triton's clients expect it from `/config`.
+/// The model configuration in the format that Triton's clients expect from
+/// `/config`.
 pub(crate) fn config(name: &str, network: &Network, batch: usize) -> Json {
     let tensor = |info: &TensorInfo| {
         let length = |axis: &Axis| match axis {

@@ -1,4 +1,4 @@
-//! Requests of the Open Inference Protocol: JSON, and bytes after it.
+//! Requests of the Open Inference Protocol: JSON, followed by binary data.
 
 use dendra_deploy::{ElementType, Value};
 use dendra_tensor::{AnyTensor, Element, Shape, Tensor};
@@ -40,22 +40,23 @@ struct Output {
     parameters: Map<String, Json>,
 }
 
-/// How an output is sent.
+/// The format of an output.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Wanted {
     pub(crate) name: String,
     pub(crate) binary: bool,
-    /// The number of most probable classes to send in place of the numbers.
+    /// The number of most probable classes to send instead of the values.
     pub(crate) classes: Option<usize>,
 }
 
 impl Request {
-    /// Reads a request. Its JSON has `length` bytes, or all if `None`; the bytes
-    /// of inputs follow.
+    /// Reads a request. Its JSON has `length` bytes, or all if `None`; the
+    /// binary data of the inputs follows.
     ///
     /// # Errors
     ///
-    /// When the request is malformed or needs what this server does not have.
+    /// When the request is malformed or needs an extension that this server
+    /// does not support.
     pub(crate) fn parse(
         body: &[u8],
         length: Option<usize>,
@@ -63,12 +64,12 @@ impl Request {
         let length = length.unwrap_or(body.len());
         let Some((json, mut rest)) = body.split_at_checked(length) else {
             return Err(Failure::bad(format!(
-                "Inference-Header-Content-Length is {length}, the body has {} bytes",
+                "Inference-Header-Content-Length is {length}, but the body has {} bytes",
                 body.len()
             )));
         };
         let mut request: Self = serde_json::from_slice(json)
-            .map_err(|error| Failure::bad(format!("the request: {error}")))?;
+            .map_err(|error| Failure::bad(format!("invalid request: {error}")))?;
         let mut values = Vec::with_capacity(request.inputs.len().min(64));
         for input in std::mem::take(&mut request.inputs) {
             let name = input.name.clone();
@@ -78,13 +79,13 @@ impl Request {
             values.push((name, value));
         }
         if !rest.is_empty() {
-            let message = format!("{} bytes follow those of the last input", rest.len());
+            let message = format!("{} bytes follow the data of the last input", rest.len());
             return Err(Failure::bad(message));
         }
         Ok((request, values))
     }
 
-    /// The outputs to send, given the names of all.
+    /// The outputs to send, given the names of all outputs.
     pub(crate) fn wanted<'a>(
         &self,
         all: impl Iterator<Item = &'a str> + Clone,
@@ -101,7 +102,7 @@ impl Request {
                 return Err(Failure::bad(format!("the model has no output {name:?}")));
             }
             if wanted.iter().any(|other| other.name == *name) {
-                return Err(Failure::bad(format!("the output {name:?} is asked for twice")));
+                return Err(Failure::bad(format!("the output {name:?} is requested twice")));
             }
             refuse_shared_memory(&output.parameters).map_err(Failure::bad)?;
             let binary = flag(&output.parameters, "binary_data")?.unwrap_or(binary);
@@ -135,26 +136,26 @@ fn refuse_shared_memory(parameters: &Map<String, Json>) -> Result<(), String> {
 }
 
 impl Input {
-    /// The tensor; its bytes, if it has any, are the first of `rest`.
+    /// The tensor. If it is binary, its bytes are the first of `rest`.
     fn value(self, rest: &mut &[u8]) -> Result<Value, String> {
         refuse_shared_memory(&self.parameters)?;
         let element = datatype::element(&self.datatype)
             .ok_or_else(|| format!("the datatype {:?} is not supported", self.datatype))?;
         let shape = Shape::from(self.shape);
-        let count = shape.checked_elements().ok_or("its shape is too large")?;
+        let count = shape.checked_elements().ok_or("the shape is too large")?;
         match (self.data, self.parameters.get("binary_data_size")) {
             (None, Some(size)) => {
                 let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
                 let size = size.ok_or("`binary_data_size` must be a number of bytes")?;
-                let (bytes, others) = rest.split_at_checked(size).ok_or_else(|| {
-                    format!("it should have {size} bytes, and {} are left", rest.len())
-                })?;
+                let (bytes, others) = rest
+                    .split_at_checked(size)
+                    .ok_or_else(|| format!("expected {size} bytes of data, got {}", rest.len()))?;
                 *rest = others;
                 of_bytes(element, shape, count, bytes)
             }
             (Some(data), None) => of_data(element, shape, count, data),
-            (None, None) => Err("it has neither `data` nor `binary_data_size`".to_owned()),
-            (Some(_), Some(_)) => Err("it has both `data` and `binary_data_size`".to_owned()),
+            (None, None) => Err("expected `data` or `binary_data_size`, got neither".to_owned()),
+            (Some(_), Some(_)) => Err("expected `data` or `binary_data_size`, got both".to_owned()),
         }
     }
 }
@@ -191,7 +192,7 @@ fn of_bytes(
     }
     match element {
         ElementType::Bool => match bytes.iter().find(|byte| **byte > 1) {
-            Some(byte) => Err(format!("the byte {byte} is no truth value")),
+            Some(byte) => Err(format!("expected a boolean byte of 0 or 1, got {byte}")),
             None => numbers(bytes, shape, |[byte]: [u8; 1]| byte != 0),
         },
         ElementType::U8 => numbers(bytes, shape, u8::from_le_bytes),
@@ -208,20 +209,20 @@ fn of_bytes(
     }
 }
 
-/// Texts, each after its length in four bytes.
+/// Strings, each after its length in four bytes.
 fn texts_of_bytes(shape: Shape, count: usize, mut bytes: &[u8]) -> Result<Value, String> {
     let mut texts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         let Some((text, rest)) = rest.split_at_checked(length) else {
-            return Err(format!("a text should have {length} bytes, {} are left", rest.len()));
+            return Err(format!("expected a string of {length} bytes, got {}", rest.len()));
         };
-        let text = std::str::from_utf8(text).map_err(|_| "a text is not UTF-8".to_owned())?;
+        let text = std::str::from_utf8(text).map_err(|_| "a string is not UTF-8".to_owned())?;
         texts.push(text.to_owned());
         bytes = rest;
     }
     if !bytes.is_empty() || texts.len() != count {
-        return Err(format!("shape {shape} needs {count} texts, got {}", texts.len()));
+        return Err(format!("shape {shape} needs {count} strings, got {}", texts.len()));
     }
     Value::texts(shape, texts).map_err(|error| error.to_string())
 }
@@ -236,7 +237,8 @@ fn of_data(element: ElementType, shape: Shape, count: usize, data: Data) -> Resu
     };
     macro_rules! whole {
         ($type:ty) => {{
-            let out_of_range = || format!("a number does not fit {}", datatype::name(element));
+            let out_of_range =
+                || format!("a number is out of the range of {}", datatype::name(element));
             let numbers: Option<Vec<$type>> = match &data {
                 Data::Empty => Some(Vec::new()),
                 Data::Ints(all) => all.iter().map(|&x| x.try_into().ok()).collect(),

@@ -13,7 +13,7 @@ use super::request::{Request, Wanted};
 use crate::failure::{Answered, Failure};
 use crate::models::VERSION;
 
-/// The header that tells the length of the JSON before bytes.
+/// The header with the length of the JSON part before the binary data.
 pub(crate) const LENGTH: &str = "inference-header-content-length";
 
 #[derive(Serialize)]
@@ -28,7 +28,8 @@ struct Written<'a> {
 struct Output<'a> {
     name: &'a str,
     value: &'a Value,
-    /// The number of its bytes after the JSON; `None` if its elements are in it.
+    /// The number of its bytes after the JSON; `None` if its elements are in
+    /// the JSON.
     bytes: Option<usize>,
 }
 
@@ -49,7 +50,7 @@ impl Serialize for Output<'_> {
     }
 }
 
-/// Numbers that are not finite are `null`.
+/// Numbers that are not finite become `null`.
 fn serialize_data<M: SerializeMap>(map: &mut M, value: &Value) -> Result<(), M::Error> {
     match value {
         Value::Texts(_, texts) => map.serialize_entry("data", texts),
@@ -96,7 +97,7 @@ fn append(bytes: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// The response with the wanted outputs of a network.
+/// The response with the requested outputs of a network.
 pub(crate) fn respond(
     model: &str,
     network: &Network,
@@ -108,7 +109,8 @@ pub(crate) fn respond(
     for wanted in wanted {
         let index = network.outputs().iter().position(|info| info.name == wanted.name);
         let output = index.and_then(|index| outputs.get(index));
-        let output = output.ok_or_else(|| Failure::internal("the model gave no such output"))?;
+        let output =
+            output.ok_or_else(|| Failure::internal("the model returned no such output"))?;
         chosen.push(match wanted.classes {
             None => output.clone(),
             Some(count) => best_classes(output, count, network.class_names())?,
@@ -140,8 +142,8 @@ pub(crate) fn respond(
     Ok(response)
 }
 
-/// The largest numbers of each sample, as texts `NUMBER:INDEX` or, for classes
-/// with names, `NUMBER:INDEX:NAME`.
+/// The largest values of each sample, as strings `VALUE:INDEX` or, for classes
+/// with names, `VALUE:INDEX:NAME`.
 fn best_classes(output: &Value, count: usize, names: &[String]) -> Answered<Value> {
     let numbers: Option<Tensor<f64>> = match output {
         Value::Tensor(AnyTensor::F32(x)) => Some(x.map(f64::from)),

@@ -1,4 +1,4 @@
-//! Requests that are computed together get the bits that they get alone.
+//! Requests that are computed in one batch get the same bits as alone.
 
 use std::sync::Barrier;
 use std::thread;
@@ -14,9 +14,9 @@ use crate::{classifier, held, normal, place, serve, settings};
 
 const CLIENTS: usize = 12;
 
-/// Asks from many threads at once, with 1 to 5 samples each, and compares all
-/// bits with those of each request alone. Gives the largest part of requests
-/// that were joined.
+/// Sends requests from many threads at once, with 1 to 5 samples each, and
+/// compares all bits with those of each request alone. Returns the largest
+/// fraction of batched requests.
 fn compare(model: Sequential, sample: &[usize]) {
     let (_folder, path) = place("net.safetensors");
     model.save(&path).unwrap();
@@ -75,7 +75,7 @@ fn recurrent_layers_and_residuals() {
     compare(builder.last_step().dense(2).build(&mut Rng::seed(1)).unwrap(), &[6, 8]);
 }
 
-/// One request of a batch that cannot be computed fails alone.
+/// Of a batch, only the request that cannot be computed fails.
 #[test]
 fn a_failure_is_that_of_its_own_request() {
     let (_folder, path) = place("net.safetensors");
@@ -91,7 +91,7 @@ fn a_failure_is_that_of_its_own_request() {
                 (reply.status, reply.text())
             })
         };
-        // The first holds the thread, the others wait and are joined.
+        // The first request blocks the thread, the others wait and are batched.
         let first = ask(0.0);
         crate::client::eventually("the first is computed", || {
             metric(at, "dendra_batch_samples_count{model=\"net\"}") == 1.0

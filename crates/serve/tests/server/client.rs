@@ -1,4 +1,4 @@
-//! A client of HTTP that can also misbehave.
+//! An HTTP client that can also misbehave.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -89,7 +89,7 @@ pub(crate) fn ask_on(stream: &mut TcpStream, request: &[u8]) -> Option<Reply> {
     reply(stream)
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on its own connection.
 pub(crate) fn ask(
     address: SocketAddr,
     method: &str,
@@ -109,8 +109,8 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &Json) -> Reply {
     ask(address, "POST", path, &headers, body.to_string().as_bytes())
 }
 
-/// The body of an inference with one tensor of floats as bytes, which asks for
-/// bytes, and the length of its JSON.
+/// The body of an inference request with one binary tensor of floats, which
+/// requests binary outputs, and the length of its JSON.
 pub(crate) fn binary(x: &Tensor) -> (Vec<u8>, String) {
     let bytes: Vec<u8> = x.to_vec().into_iter().flat_map(f32::to_le_bytes).collect();
     let json = json!({
@@ -134,7 +134,7 @@ pub(crate) fn infer_request(model: &str, x: &Tensor) -> Vec<u8> {
     request("POST", &format!("/v2/models/{model}/infer"), &headers, &body)
 }
 
-/// The single output of a response, as the floats of its bytes.
+/// The single output of a response, as floats.
 pub(crate) fn floats(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let length: usize = reply.header("Inference-Header-Content-Length").unwrap().parse().unwrap();
@@ -155,7 +155,7 @@ pub(crate) fn metric(address: SocketAddr, name: &str) -> f64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Waits until something holds.
+/// Waits until a condition is true.
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..1000 {
         if holds() {

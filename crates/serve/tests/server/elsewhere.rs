@@ -1,5 +1,5 @@
-//! Programs of others ask the server: NVIDIA's Python client for Triton,
-//! unchanged, and a browser. `cargo xtask clients` runs these tests.
+//! Requests from other programs: NVIDIA's Python client for Triton, unchanged,
+//! and a browser. `cargo xtask clients` runs these tests.
 
 use std::process::Command;
 
@@ -31,8 +31,8 @@ fn tritonclient() {
     run("triton_client.py", &[server.address().to_string(), path.display().to_string()]);
 }
 
-/// Pictures of the page are written to the folder `DENDRA_PICTURES`, if it is
-/// set.
+/// Screenshots of the page are written to the folder `DENDRA_PICTURES`, if it
+/// is set.
 #[test]
 #[ignore = "needs Python with Playwright, and Chromium; `cargo xtask clients` runs it"]
 fn page() {

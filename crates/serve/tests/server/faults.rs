@@ -1,5 +1,6 @@
-//! Clients that stall, send rubbish, lie about lengths or vanish. After each, the
-//! server answers others and holds no connection.
+//! Clients that stall, send invalid data, declare wrong lengths or disconnect.
+//! After each test, the server answers other clients and has no open
+//! connection.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -12,13 +13,14 @@ use dendra_tensor::{Rng, Tensor};
 use crate::client::{ask_on, connect, eventually, get, infer_request, metric, reply};
 use crate::{classifier, held, normal, place, serve, settings};
 
-/// Limits that pass quickly.
+/// Limits that expire quickly.
 fn impatient() -> Settings {
     let short = Duration::from_millis(300);
     Settings { timeout: short, silence: short, ..settings() }
 }
 
-/// The server answers, and its only connection is that of the question.
+/// Checks that the server answers, and that the connection of this request is
+/// its only one.
 fn is_sound(at: SocketAddr) {
     let reply = ask_on(&mut connect(at), &infer_request("net", &normal(&[1, 4], 1))).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -42,7 +44,7 @@ fn clients_that_stall() {
             (length, stream)
         })
         .collect();
-    // Others do not wait for them.
+    // Other clients are not delayed.
     let started = Instant::now();
     assert_eq!(get(at, "/v2/health/live").status, 200);
     assert!(started.elapsed() < Duration::from_millis(250));
@@ -60,7 +62,7 @@ fn clients_that_stall() {
     is_sound(at);
 }
 
-/// A byte now and then does not keep a request alive.
+/// Sending single bytes does not keep a request alive.
 #[test]
 fn clients_that_are_slow() {
     let (_folder, path) = place("net.safetensors");
@@ -84,7 +86,7 @@ fn clients_that_are_slow() {
 #[test]
 fn clients_that_do_not_read() {
     let (_folder, path) = place("net.safetensors");
-    // An answer of 16 MB, which no buffer of a socket holds.
+    // A response of 16 MB, more than any socket buffer.
     let wide = dendra_nn::Sequential::input([4]).dense(2000);
     wide.build(&mut Rng::seed(1)).unwrap().save(&path).unwrap();
     let server = serve(Settings { silence: Duration::from_millis(300), ..settings() }, &[&path]);
@@ -127,7 +129,7 @@ fn rubbish() {
     ];
     for case in cases {
         let mut stream = connect(at);
-        // The server may close before all of it was sent.
+        // The server may close the connection before everything was sent.
         let _ = stream.write_all(&case);
         let _ = stream.shutdown(Shutdown::Write);
         if let Some(reply) = reply(&mut stream) {
@@ -176,18 +178,19 @@ fn lies_about_lengths() {
     let head = |length: usize| {
         format!("POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
     };
-    // Less than announced, and gone: there is nobody to answer.
+    // A body shorter than declared, and the client disconnects: nobody to
+    // answer.
     let mut stream = connect(at);
     stream.write_all(&[head(100).as_bytes(), b"{}"].concat()).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
-    // More than announced: the rest is no request.
+    // A body longer than declared: the rest is not a request.
     let mut stream = connect(at);
     stream.write_all(&[head(2).as_bytes(), b"{}{\"rows\": []}\r\n\r\n"].concat()).unwrap();
     assert_eq!(reply(&mut stream).unwrap().status, 400);
     is_sound(at);
 }
 
-/// Requests whose clients are gone are not computed.
+/// Requests whose clients have disconnected are not computed.
 #[test]
 fn clients_that_vanish() {
     let (_folder, path) = place("net.safetensors");

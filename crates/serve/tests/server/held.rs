@@ -1,4 +1,4 @@
-//! A layer that waits until a test lets it go on, and one that panics.
+//! A layer that waits until a test releases it, and one that panics.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use dendra_nn::autograd::Var;
 use dendra_nn::{Layer, Module, Parameters, SavedLayer, Sequential, register_layer};
 use dendra_tensor::{Result, Rng, Shape};
 
-/// The layers that wait now.
+/// The waiting layers.
 static CLOSED: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
 static CHANGED: Condvar = Condvar::new();
 
@@ -49,15 +49,15 @@ impl SavedLayer for Held {
     }
 }
 
-/// Writes a model of four numbers that passes them on, waits while the test of
-/// this `id` holds it, and panics for numbers above 1000.
+/// Writes a model that returns its four inputs, waits while the test of this
+/// `id` holds it, and panics for numbers above 1000.
 pub(crate) fn save(id: u64, path: &Path) {
     register_layer::<Held>().unwrap();
     let model = Sequential::input([4]).layer(Held { id }).build(&mut Rng::seed(0)).unwrap();
     model.save(path).unwrap();
 }
 
-/// Holds the layers of an `id` until it is dropped.
+/// Blocks the layers of an `id` until it is dropped.
 pub(crate) struct Hold(u64);
 
 pub(crate) fn hold(id: u64) -> Hold {

@@ -1,4 +1,5 @@
-//! Limits: size, memory, waiting requests, connections, time, and who may ask.
+//! Limits of size, memory, waiting requests, connections and time, and access
+//! control.
 
 use std::io::Write;
 use std::thread;
@@ -17,7 +18,7 @@ fn bodies_that_are_too_long_are_not_read() {
     let server = serve(Settings { largest_body: 1000, ..settings() }, &[&path]);
     let at = server.address();
     assert_eq!(ask(at, "POST", "/predict", &[], &[b' '; 1001]).status, 413);
-    // Announced and never sent: the answer does not wait for it.
+    // Declared and never sent: the response does not wait for it.
     let mut stream = connect(at);
     stream
         .write_all(
@@ -25,7 +26,7 @@ fn bodies_that_are_too_long_are_not_read() {
         )
         .unwrap();
     assert_eq!(reply(&mut stream).unwrap().status, 413);
-    // In chunks, without a length.
+    // Chunked, without a length.
     let mut stream = connect(at);
     stream
         .write_all(
@@ -51,7 +52,7 @@ fn bodies_are_held_within_the_memory() {
     stalled
         .write_all(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000\r\n\r\n{")
         .unwrap();
-    // Until the first has begun, the second may be answered.
+    // Until the first request has begun, the second may be answered.
     eventually("the memory is used up", || {
         let reply = ask(at, "POST", "/predict", &[], &[b' '; 5000]);
         assert_eq!(reply.header("retry-after").is_some(), reply.status == 503);
@@ -76,7 +77,8 @@ fn a_full_queue_turns_requests_away() {
     let mut streams: Vec<_> = (0..4).map(|_| connect(at)).collect();
     for (index, stream) in streams.iter_mut().enumerate() {
         stream.write_all(&request).unwrap();
-        // The first is computed before the second comes, which would join its batch.
+        // The first is computed before the second arrives, which would join its
+        // batch.
         eventually("it is computed or waits", || {
             let begun = metric(at, "dendra_batch_samples_count{model=\"net\"}");
             let waiting = metric(at, "dendra_queue_length{model=\"net\"}");
@@ -85,7 +87,7 @@ fn a_full_queue_turns_requests_away() {
     }
     let turned_away = ask_on(&mut connect(at), &request).unwrap();
     assert_eq!((turned_away.status, turned_away.header("retry-after")), (429, Some("1")));
-    // Everything else still answers.
+    // Everything else is still answered.
     assert_eq!(get(at, "/v2/health/ready").status, 200);
     drop(hold);
     for stream in &mut streams {
@@ -108,7 +110,7 @@ fn a_model_that_takes_too_long() {
     }
     drop(hold);
     eventually("it answers again", || ask_on(&mut connect(at), &request).unwrap().status == 200);
-    // The one that nobody waited for any more was not computed.
+    // The abandoned request was not computed.
     let computed = metric(at, "dendra_samples_total{model=\"net\"}");
     let succeeded = metric(at, "dendra_requests_total{model=\"net\",outcome=\"succeeded\"}");
     assert_eq!(computed, 1.0 + succeeded);
@@ -150,7 +152,7 @@ fn a_token_is_asked_for() {
     assert!(!text.contains("secret"), "{text}");
 }
 
-/// A request that has begun is answered, others are not accepted any more.
+/// A request in progress is answered, further requests are not accepted.
 #[test]
 fn the_end_waits_for_requests() {
     let (_folder, path) = place("net.safetensors");

@@ -17,10 +17,10 @@ use dendra_tensor::Rng;
 use crate::client::{ask_on, connect, infer_request, metric};
 use crate::{normal, place, serve, settings};
 
-/// What the clients of one run saw, in memory that does not grow.
+/// The measurements of the clients of one run, in memory of constant size.
 struct Seen {
-    /// The number of answers by their time: each bucket ends 1 % above the one
-    /// before it, the first at 10 µs.
+    /// The number of responses by their time: each bucket ends 1 % above the
+    /// previous one, the first at 10 µs.
     times: Vec<usize>,
     turned_away: usize,
     others: usize,
@@ -37,7 +37,7 @@ impl Seen {
         self.times[(bucket as usize).min(last)] += 1;
     }
 
-    /// The time in milliseconds below which a part of the answers came.
+    /// A quantile of the response times in milliseconds.
     fn quantile(&self, part: f64) -> f64 {
         let rank = part * self.answers() as f64;
         let mut sum = 0;
@@ -53,8 +53,8 @@ impl Seen {
     }
 }
 
-/// Asks from several threads for some seconds, each time on one connection that
-/// stays open, and prints what was seen.
+/// Sends requests from several threads for some seconds, each thread on one
+/// open connection, and prints the measurements.
 fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]) {
     let (done, seen) = (AtomicBool::new(false), Mutex::new(Seen::new()));
     let memory = || metric(at, "process_resident_memory_bytes") / 1e6;
@@ -70,7 +70,8 @@ fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]
                         Some(200) => own.add(begun.elapsed()),
                         Some(429) => {
                             own.turned_away += 1;
-                            // As a client does that heeds the answer, only sooner.
+                            // Like a client that respects `Retry-After`, only
+                            // sooner.
                             thread::sleep(Duration::from_millis(5));
                         }
                         _ => {
@@ -94,8 +95,8 @@ fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]
     let elapsed = started.elapsed().as_secs_f64();
     let seen = seen.into_inner().unwrap();
     println!(
-        "{what}: {clients} clients, {:.0} answers/s, p50 {:.2} ms, p99 {:.2} ms, slowest {:.0} ms; \
-         turned away {}, others {}; memory of server and clients in MB: {}",
+        "{what}: {clients} clients, {:.0} responses/s, p50 {:.2} ms, p99 {:.2} ms, \
+         slowest {:.0} ms; rejected {}, others {}; memory of server and clients in MB: {}",
         seen.answers() as f64 / elapsed,
         seen.quantile(0.5),
         seen.quantile(0.99),

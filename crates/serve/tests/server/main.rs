@@ -1,4 +1,4 @@
-//! A real server is asked over real sockets.
+//! Tests of a real server over real sockets.
 
 mod batching;
 mod client;
@@ -25,7 +25,7 @@ fn place(name: &str) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Settings for tests: any free port, and no waiting for changed files.
+/// Settings for tests: any free port, and no watching of files.
 fn settings() -> Settings {
     Settings { address: "127.0.0.1:0".parse().unwrap(), watch: None, ..Settings::default() }
 }

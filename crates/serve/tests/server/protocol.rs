@@ -43,7 +43,7 @@ fn server_and_models_describe_themselves() {
     assert_eq!(ask(at, "DELETE", "/v2/models/flowers", &[], b"").status, 405);
 }
 
-/// Every address of the description exists, and every one that exists is in it.
+/// Every path of the description exists, and every existing path is described.
 #[test]
 fn the_description_is_that_of_the_server() {
     let (_folder, path) = place("net.safetensors");
@@ -99,7 +99,7 @@ fn tensors_as_bytes() {
     let server = serve(settings(), &[&path]);
     let network = Network::load(&path).unwrap();
     let mut stream = connect(server.address());
-    // More samples than are computed at once, too.
+    // Also more samples than fit a batch.
     for samples in [1, 2, 500] {
         let x = normal(&[samples, 4], samples as u64);
         let reply = ask_on(&mut stream, &infer_request("flowers", &x)).unwrap();
@@ -138,7 +138,7 @@ fn token_ids_classes_and_several_models() {
     let name = ["red", "green", "blue"][best];
     assert_eq!(output["data"][0], format!("{:.6}:{best}:{name}", numbers[best]));
 
-    // An id that is not in the table is the error of its request alone.
+    // An invalid id is an error of its request only.
     let wrong = json!({ "inputs": [
         { "name": "input", "shape": [1, 3], "datatype": "INT64", "data": [1, 2, 10] },
     ] });
@@ -195,7 +195,7 @@ fn wrong_requests_are_told() {
         ("9999", 16, "Inference-Header-Content-Length is 9999"),
         ("x", 16, "must be a number"),
         ("", 16, "must be a number"),
-        ("JSON", 15, "should have 16 bytes, and 15 are left"),
+        ("JSON", 15, "expected 16 bytes of data, got 15"),
         ("JSON", 17, "1 bytes follow"),
     ] {
         let length = if length == "JSON" { json.len().to_string() } else { length.to_owned() };

@@ -1,4 +1,4 @@
-//! Files that change, and loading by request.
+//! Reloading of changed files, and loading by request.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::client::{ask_on, connect, eventually, floats, get, infer_request, metric, post};
 use crate::{classifier, normal, place, serve, settings};
 
-/// A file is replaced again and again while clients ask: every request gets the
-/// answer of one of the models, and at the end that of the last.
+/// A file is replaced repeatedly while clients send requests: every request
+/// gets the response of one of the models, at the end of the last model.
 #[test]
 fn a_file_that_changes_loses_no_request() {
     let (_folder, path) = place("net.safetensors");
@@ -79,8 +79,8 @@ fn a_damaged_file_leaves_the_model_as_it_was() {
     eventually("the failure is counted", || {
         metric(at, "dendra_failed_loads_total{model=\"net\"}") == 1.0
     });
-    assert!(lines.lock().unwrap().iter().any(|line| line.starts_with("net: could not be read")));
-    // It is tried once, not again and again; the old model answers.
+    assert!(lines.lock().unwrap().iter().any(|line| line.starts_with("net: loading failed")));
+    // The file is loaded only once; the old model answers.
     thread::sleep(Duration::from_millis(50));
     assert_eq!(metric(at, "dendra_failed_loads_total{model=\"net\"}"), 1.0);
     let request = infer_request("net", &normal(&[1, 4], 1));
@@ -122,7 +122,7 @@ fn by_request() {
     fs::write(&path, "no model").unwrap();
     assert_eq!(post("load").status, 400);
     assert_eq!(ask_on(&mut connect(at), &request).unwrap().status, 200);
-    // Files of other places are not loaded.
+    // Files in other folders are not loaded.
     let other = json!({ "parameters": { "config": "{}" } });
     let reply = crate::client::post(at, "/v2/repository/models/net/load", &other);
     assert_eq!(reply.status, 400);

@@ -73,7 +73,7 @@ pub struct CrossEntropy<T: Float> {
     pub options: CrossEntropyOptions<T>,
 }
 
-/// What the gradient needs of the forward pass.
+/// The values of the forward pass that the gradient needs.
 #[derive(Debug)]
 pub struct Softmax<T: Float> {
     /// A row of probabilities for each label.

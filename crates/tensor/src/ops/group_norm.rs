@@ -49,7 +49,7 @@ impl Sizes {
     }
 }
 
-/// What the gradient needs: the mean of each group of each sample, and the
+/// The values that the gradient needs: the mean of each group of each sample, and the
 /// factor of the distances from it.
 #[derive(Debug)]
 pub struct GroupStatistics<T> {

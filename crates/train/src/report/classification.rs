@@ -279,8 +279,8 @@ impl Classification {
 
     /// Keeps a mistake if it is among the worst.
     fn keep(&mut self, mistake: Mistake) {
-        let place = self.worst.partition_point(|other| other.of_truth <= mistake.of_truth);
-        self.worst.insert(place, mistake);
+        let index = self.worst.partition_point(|other| other.of_truth <= mistake.of_truth);
+        self.worst.insert(index, mistake);
         self.worst.truncate(MISTAKES);
     }
 

@@ -181,7 +181,7 @@ fn integers(x: &Var) -> Result<Var> {
     let floats: Tensor = tape.call(Plain::Cast { element: "f32" }, &[&sum])?;
     let largest = x.max_axes(&[2], false)?;
     let lengths: Tensor<i64> = tape.call(Plain::Argmax { axis: 1 }, &[largest.value()])?;
-    let before: Tensor<bool> = tape.call(Plain::LengthMask { places: 4 }, &[&lengths])?;
+    let before: Tensor<bool> = tape.call(Plain::LengthMask { length: 4 }, &[&lengths])?;
     tape.input(floats).where_mask(&before, &largest)
 }
 

@@ -29,7 +29,7 @@ const LAYOUTS: [Layout; 8] = [
 impl Matrix<f64> {
     fn random([rows, columns]: [usize; 2], layout: usize, rng: &mut Rng) -> Self {
         let (offset, strides) = LAYOUTS[layout % LAYOUTS.len()](rows, columns);
-        let reach = |extent: usize, stride| extent.saturating_sub(1) * stride;
+        let reach = |length: usize, stride| length.saturating_sub(1) * stride;
         let length = offset + reach(rows, strides[0]) + reach(columns, strides[1]) + 1;
         // Rounded to `f32`, so that both types have the same values.
         let elements = (0..length).map(|_| f64::from(rng.normal() as f32)).collect();

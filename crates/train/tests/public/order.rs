@@ -1,10 +1,6 @@
 //! Which samples an epoch has, and that a checkpoint knows it.
 
-mod common;
-
-use std::cell::RefCell;
-
-use common::{data, state, trainer};
+use crate::common::{data, state, trainer};
 use dendra_autograd::Var;
 use dendra_datasets::{TensorDataset, blobs};
 use dendra_losses::cross_entropy;
@@ -12,6 +8,7 @@ use dendra_nn::Sequential;
 use dendra_optim::SGD;
 use dendra_tensor::{Rng, Tensor};
 use dendra_train::{Checkpoints, EarlyStopping, Fit, Trainer};
+use std::cell::RefCell;
 
 /// 90 samples of class 0, 10 of class 1.
 fn skewed() -> TensorDataset<i64> {

@@ -1,8 +1,6 @@
 //! Callbacks, and the settings of a run.
 
-mod common;
-
-use common::{data, state, trainer};
+use crate::common::{data, state, trainer};
 use dendra_autograd::StateDict;
 use dendra_datasets::{Dataset, moons};
 use dendra_losses::{CrossEntropy, MSELoss};
@@ -201,7 +199,7 @@ fn class_weights_are_those_of_the_loss_and_need_one_that_knows_classes() {
     let model = trainer().into_model();
     let loss = CrossEntropy::new().class_weights(weights);
     let optimizer = trainer();
-    let mut by_loss: common::Digits = Trainer::new(model, take_optimizer(optimizer), loss);
+    let mut by_loss: crate::common::Digits = Trainer::new(model, take_optimizer(optimizer), loss);
     by_loss.fit(&data, fit(1)).unwrap();
     assert_eq!(state(&by_fit), state(&by_loss));
 
@@ -220,7 +218,7 @@ fn class_weights_are_those_of_the_loss_and_need_one_that_knows_classes() {
 }
 
 /// The optimizer of a trainer made only for it.
-fn take_optimizer(trainer: common::Digits) -> dendra_optim::Adam {
+fn take_optimizer(trainer: crate::common::Digits) -> dendra_optim::Adam {
     trainer.into_parts().1
 }
 

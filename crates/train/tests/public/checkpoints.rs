@@ -1,12 +1,7 @@
 //! A run that was interrupted anywhere and gone on with ends with the bits of
 //! one that was not; and what is on the disk is good at any time.
 
-mod common;
-
-use std::fs;
-use std::path::Path;
-
-use common::{data, state, trainer};
+use crate::common::{data, state, trainer};
 use dendra_autograd::EntryMut;
 use dendra_datasets::TensorDataset;
 use dendra_losses::CrossEntropy;
@@ -17,6 +12,8 @@ use dendra_train::{
     BatchReport, Callback, Checkpoint, Checkpoints, EarlyStopping, Every, Fit, Moment, StopFlag,
     Trainer,
 };
+use std::fs;
+use std::path::Path;
 
 fn fit() -> Fit<'static> {
     Fit::epochs(3).batch_size(8).seed(5).quiet()

@@ -8,7 +8,7 @@ use dendra_optim::{
 use dendra_tensor::Tensor;
 use serde_json::Value;
 
-use crate::Arguments;
+use super::Arguments;
 use crate::fixtures::{Case, Comparison};
 
 fn linear(arguments: &Value) -> LinearLR {

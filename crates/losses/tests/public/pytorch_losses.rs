@@ -11,10 +11,7 @@ use dendra_losses::{
 };
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-
-use fixtures::{Case, Comparison, Fixture, Stored};
+use crate::fixtures::{Case, Comparison, Fixture, Stored};
 
 /// Tolerances relative to the largest value of the compared tensor.
 struct Tolerance {

@@ -10,14 +10,9 @@ use dendra_nn::{
 };
 use serde_json::Value;
 
-#[path = "pytorch_layers/activations.rs"]
 mod activations;
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-#[path = "pytorch_layers/images.rs"]
 mod images;
-
-use fixtures::{Case, Comparison, Fixture, Settings, Stored};
+use crate::fixtures::{Case, Comparison, Fixture, Settings, Stored};
 
 #[test]
 fn layers_agree_with_pytorch() {

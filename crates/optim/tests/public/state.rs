@@ -1,7 +1,6 @@
 //! The state of optimizers: saving, loading, and assignment to parameters.
 
-mod given;
-
+use crate::given::{Model, gradients, model, random_gradients, take_step, values};
 use dendra_autograd::{Param, Parameters, StateDict};
 use dendra_optim::{
     ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, CosineAnnealingLR,
@@ -9,7 +8,6 @@ use dendra_optim::{
     PolynomialLR, RAdam, RMSprop, ReduceLROnPlateau, Rprop, SGD, Schedule, Split, StepLR,
 };
 use dendra_tensor::{Shape, Tensor};
-use given::{Model, gradients, model, random_gradients, take_step, values};
 
 const SHAPES: [&[usize]; 3] = [&[4, 3], &[4], &[1, 4]];
 

@@ -103,7 +103,7 @@ fn a_network_that_translates() {
         let ends = [last.h.narrow(0, 0, 1)?, last.h.narrow(0, 1, 1)?];
         let h = model.bridge.forward(&Var::cat(&[&ends[0], &ends[1]], 2)?)?.tanh();
         let mask = Tensor::arange(6).lt(&lengths.unsqueeze(1)?)?;
-        tape.note(Plain::LengthMask { places: 6 }, &[lengths], &mask)?;
+        tape.note(Plain::LengthMask { length: 6 }, &[lengths], &mask)?;
         let state = RecurrentState { h, c: None };
         let (y, _) =
             model.decoder.run(&model.target.lookup(before, Some(tape))?, Some(&state), None)?;
@@ -116,7 +116,7 @@ fn a_network_that_translates() {
     };
     let trace = check_function(&model, &[Some(0); 3], inputs, translate);
     let text = trace.to_string();
-    assert!(text.contains("length_mask(x1, places=6)"), "{text}");
+    assert!(text.contains("length_mask(x1, length=6)"), "{text}");
     assert!(text.contains("lengths=x1, reverse=true"), "{text}");
 }
 

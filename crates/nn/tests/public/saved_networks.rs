@@ -18,9 +18,7 @@ use dendra_nn::{
     Upsample, ZeroPad2d, load, save,
 };
 
-#[path = "saved_networks/own_layers.rs"]
 mod own_layers;
-#[path = "saved_networks/settings.rs"]
 mod settings;
 
 const KEY: &str = "dendra.sequential";

@@ -1,19 +1,16 @@
 //! Batches gathered ahead are the batches that are gathered when they are
 //! needed, and so are the errors.
 
-mod common;
-
-use std::sync::Mutex;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use common::{data, state, trainer};
+use crate::common::{data, state, trainer};
 use dendra_datasets::transforms::{GaussianNoise, Image, RandomCrop, RandomRotation, Transform};
 use dendra_datasets::{
     Batch, Dataset, Draw, ImageDataset, TensorDataset, TransformDataset, digits,
 };
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 use dendra_train::{BatchReport, Callback, Checkpoints, Fit, Moment, StopFlag};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn fit<'a>() -> Fit<'a> {
     Fit::epochs(2).batch_size(8).seed(5).quiet()

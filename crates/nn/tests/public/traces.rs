@@ -1,8 +1,6 @@
 //! Traces compute the same bits as the models, for any batch size.
 
-#[path = "traces/networks.rs"]
 mod networks;
-#[path = "traces/of_examples.rs"]
 mod of_examples;
 
 use dendra_nn::autograd::{AnyTensor, Parameters, Tape, Var};

@@ -10,10 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-/// An IDX file: `extents` in the header, whatever `elements` after it.
-fn idx(extents: &[u32], elements: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0, 0, 8, extents.len() as u8];
-    bytes.extend(extents.iter().flat_map(|extent| extent.to_be_bytes()));
+/// An IDX file: `lengths` in the header, whatever `elements` after it.
+fn idx(lengths: &[u32], elements: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, lengths.len() as u8];
+    bytes.extend(lengths.iter().flat_map(|length| length.to_be_bytes()));
     bytes.extend(elements);
     bytes
 }
@@ -49,14 +49,14 @@ fn refused(bytes: &[u8]) -> String {
 #[test]
 fn plain_and_gzipped_arrays_of_any_rank_are_read() {
     let bytes: Vec<u8> = (0..24).collect();
-    for extents in [&[24][..], &[2, 12], &[2, 3, 4], &[1, 2, 3, 4], &[1; 24]] {
-        let count = extents.iter().product::<u32>() as usize;
-        let file = idx(extents, &bytes[..count]);
+    for lengths in [&[24][..], &[2, 12], &[2, 3, 4], &[1, 2, 3, 4], &[1; 24]] {
+        let count = lengths.iter().product::<u32>() as usize;
+        let file = idx(lengths, &bytes[..count]);
         for contents in [file.clone(), gzip(&file)] {
             let (_folder, path) = written(&contents);
             let array = read_idx(path).unwrap();
-            assert!(array.shape().iter().zip(extents).all(|(&a, &b)| a == b as usize));
-            assert_eq!(array.rank(), extents.len());
+            assert!(array.shape().iter().zip(lengths).all(|(&a, &b)| a == b as usize));
+            assert_eq!(array.rank(), lengths.len());
             assert_eq!(array.to_vec(), bytes[..count]);
         }
     }
@@ -146,8 +146,8 @@ fn a_wrong_magic_number_is_refused() {
 
 #[test]
 fn a_product_that_overflows_is_refused() {
-    for extents in [&[u32::MAX; 2][..], &[u32::MAX; 3], &[1 << 16; 4], &[1 << 16; 255]] {
-        for contents in [idx(extents, &[0; 100]), gzip(&idx(extents, &[0; 100]))] {
+    for lengths in [&[u32::MAX; 2][..], &[u32::MAX; 3], &[1 << 16; 4], &[1 << 16; 255]] {
+        for contents in [idx(lengths, &[0; 100]), gzip(&idx(lengths, &[0; 100]))] {
             assert!(refused(&contents).contains("its header states"));
         }
     }

@@ -1,8 +1,6 @@
 //! What one looks at: event files, reports; and what is tried and taken back.
 
-mod common;
-
-use common::{data, state, trainer};
+use crate::common::{data, state, trainer};
 use dendra_train::LearningRates;
 
 #[test]

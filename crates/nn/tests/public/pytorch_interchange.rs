@@ -13,10 +13,7 @@ use dendra_nn::{
     BatchNorm2d, Conv2d, Linear, Module, Parameters, Sequential, StateFile, load, save,
 };
 
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-
-use fixtures::Comparison;
+use crate::fixtures::Comparison;
 
 /// The network of `tests/fixtures/interchange/network.py`.
 #[derive(Parameters)]
@@ -58,7 +55,7 @@ fn sequential(seed: u64) -> Result<Sequential> {
 }
 
 fn file(name: &str) -> PathBuf {
-    fixtures::folder().join("interchange").join(name)
+    crate::fixtures::folder().join("interchange").join(name)
 }
 
 /// Reads the input and the logits from `NAME_logits.safetensors`.

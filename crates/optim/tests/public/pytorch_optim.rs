@@ -9,12 +9,8 @@ use dendra_optim::{
 use dendra_tensor::{Float, Ops, Tensor};
 use serde_json::Value;
 
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-#[path = "pytorch_optim/schedules.rs"]
 mod schedules;
-
-use fixtures::{Case, Comparison, Fixture, Stored};
+use crate::fixtures::{Case, Comparison, Fixture, Stored};
 
 #[test]
 fn optimizers_schedules_and_clipping_agree_with_pytorch() {

@@ -1,8 +1,7 @@
 //! The behaviour of steps for any rule: which parameters they update, how gradients
 //! are clipped, and which errors they return.
 
-mod given;
-
+use crate::given::{gradients, model, random_gradients, take_step, values};
 use dendra_autograd::{Buffer, Param, Parameters, Tape};
 use dendra_optim::{
     ASGD, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, ExponentialLR, Lamb, LinearLR, Lion,
@@ -10,7 +9,6 @@ use dendra_optim::{
     StepLR, gradient_norm,
 };
 use dendra_tensor::{Error, Tensor};
-use given::{gradients, model, random_gradients, take_step, values};
 
 /// All element-wise rules, with all settings that add state or a branch.
 fn every_rule() -> Vec<(&'static str, Box<dyn Optimizer>)> {

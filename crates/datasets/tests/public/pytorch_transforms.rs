@@ -3,10 +3,7 @@
 use dendra_datasets::transforms::{Affine, Image, Resize, Transform};
 use dendra_tensor::{Rng, Tensor};
 
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-
-use fixtures::{Case, Fixture};
+use crate::fixtures::{Case, Fixture};
 
 /// The image of a case after a transform, which must be close to PyTorch's.
 fn compare(

@@ -12,10 +12,7 @@ use dendra_nn::{
 
 use serde_json::Value;
 
-#[path = "../../../tests/fixtures/reader.rs"]
-mod fixtures;
-
-use fixtures::{Case, Comparison, Fixture, Settings, Stored};
+use crate::fixtures::{Case, Comparison, Fixture, Settings, Stored};
 
 #[test]
 fn layers_agree_with_pytorch() {

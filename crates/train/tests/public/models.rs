@@ -15,7 +15,6 @@ use dendra_train::{
     MapMetric, MeanSquaredError, Metric, Moment, Profile, Search, StopFlag, Trainer,
 };
 
-#[path = "models/texts.rs"]
 mod texts;
 
 /// The mean of the words' vectors, and a layer.
