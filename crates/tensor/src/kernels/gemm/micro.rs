@@ -96,17 +96,19 @@ unsafe fn tile<
             true => sums::<T, V, ROWS, VECTORS, PACKED, true>(t, rest),
             false => sums::<T, V, ROWS, VECTORS, PACKED, false>(t, rest),
         };
+        let (adds, [plus_row, plus_column]) = (!t.plus.is_null(), t.plus_strides);
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let to = t.c.add(r * t.c_step + v * V::LANES);
-                let plus = t.plus.wrapping_add(r * t.plus_step + v * V::LANES);
-                let adds = !t.plus.is_null();
-                if v < last || is_whole {
-                    (if adds { V::load_from(plus).plus(sum) } else { sum }).store_to(to);
-                } else {
-                    let sum = if adds { V::load_first(plus, rest).plus(sum) } else { sum };
-                    sum.store_first(to, rest);
-                }
+                let plus = t.plus.wrapping_add(r * plus_row + v * V::LANES * plus_column);
+                let whole = v < last || is_whole;
+                let sum = match (adds, plus_column, whole) {
+                    (false, ..) => sum,
+                    (_, 0, _) => V::splat(*plus).plus(sum),
+                    (.., true) => V::load_from(plus).plus(sum),
+                    _ => V::load_first(plus, rest).plus(sum),
+                };
+                if whole { sum.store_to(to) } else { sum.store_first(to, rest) }
             }
         }
     }

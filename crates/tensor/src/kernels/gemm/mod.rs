@@ -71,8 +71,12 @@ pub enum Plus<'a, T> {
     Nothing,
     /// The previous contents of C.
     C,
-    /// A vector of `n` elements, which is added to each row of C: a bias.
+    /// A vector of `n` elements, which is added to each row of C: the bias of
+    /// features.
     Row(&'a [T]),
+    /// A vector of `m` elements, which is added to each column of C: the bias of
+    /// channels.
+    Column(&'a [T]),
 }
 
 impl<T> Problem<'_, T> {
@@ -84,8 +88,10 @@ impl<T> Problem<'_, T> {
         assert!(fits([k, n], self.b_strides, self.b.len()), "B is too short");
         assert!(n <= columns, "rows of C overlap");
         assert!(fits([m, n], [columns, 1], self.c.len()), "C is too short");
-        if let Plus::Row(row) = self.plus {
-            assert!(row.len() == n, "the row is not as wide as C");
+        match self.plus {
+            Plus::Row(row) => assert!(row.len() == n, "the row is not as wide as C"),
+            Plus::Column(column) => assert!(column.len() == m, "the column is not as high as C"),
+            Plus::Nothing | Plus::C => {}
         }
     }
 }
@@ -124,6 +130,7 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
                 Plus::Nothing => product,
                 Plus::C => *slot + product,
                 Plus::Row(row) => row[j] + product,
+                Plus::Column(column) => column[i] + product,
             };
         }
     }
