@@ -2,6 +2,7 @@
 //!
 //! - `check` runs all checks that a change must pass: formatting, the tidy rules, lints, tests,
 //!   documentation, the build without default features. Continuous integration runs only this.
+//!   `check --targets` tests other processors, see [`targets`].
 //! - `bench` measures the speed of Dendra, and that of other frameworks in the same run, see
 //!   [`mod@bench`].
 //! - `c` checks the library for C with a program in C, see [`mod@c`].
@@ -29,6 +30,7 @@ mod metadata;
 mod process;
 mod python;
 mod stress;
+mod targets;
 mod tidy;
 mod wasm;
 
@@ -50,6 +52,9 @@ enum Command {
         /// Also run the long tests, including training on real data.
         #[arg(long)]
         full: bool,
+        /// Instead, run tests for 64-bit ARM under emulation, and build for WebAssembly.
+        #[arg(long, conflicts_with = "full")]
+        targets: bool,
     },
     /// Measure the speed of Dendra and, with --peers, that of other frameworks on this machine.
     Bench(bench::Arguments),
@@ -76,7 +81,8 @@ enum Command {
 fn main() -> ExitCode {
     let root = root();
     let outcome = match Arguments::parse().command {
-        Command::Check { full } => check::run(&root, full),
+        Command::Check { targets: true, .. } => targets::run(&root),
+        Command::Check { full, .. } => check::run(&root, full),
         Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::C(arguments) => c::run(&root, &arguments),
         Command::Clients => clients::run(&root),

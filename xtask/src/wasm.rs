@@ -13,9 +13,8 @@ use clap::Args;
 
 use crate::bench::python_for;
 use crate::c::needed;
+use crate::targets::{WASM, with_library};
 use crate::{Result, process};
-
-const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Each module, its features, and the largest size of its compressed code, in bytes.
 const MODULES: [(&str, &[&str], u64); 2] =
@@ -39,7 +38,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
 
     for (name, features, budget) in MODULES {
         build(root, features)?;
-        let module = target.join(TARGET).join("small/dendra_wasm.wasm");
+        let module = target.join(WASM).join("small/dendra_wasm.wasm");
         let out = page.join(name);
         let mut bind = Command::new(needed("wasm-bindgen", "`cargo install wasm-bindgen-cli`")?);
         bind.args(["--target", "web", "--out-name", "dendra", "--out-dir"]).arg(&out).arg(module);
@@ -85,22 +84,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     Ok(())
 }
 
-/// Builds the module, with the standard library of the toolchain or, where that has none for the
-/// target, from its sources.
 fn build(root: &Path, features: &[&str]) -> Result {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let ask = |what: &[&str]| process::output(Command::new(&rustc).args(what));
-    let library = ask(&["--print", "target-libdir", "--target", TARGET])?;
     let mut command = process::cargo(root);
-    command.args(["build", "--package", "dendra-wasm", "--profile", "small", "--target", TARGET]);
+    command.args(["build", "--package", "dendra-wasm", "--profile", "small", "--target", WASM]);
     command.args(features).env("RUSTFLAGS", "-C target-feature=+simd128");
-    if !Path::new(library.trim()).is_dir() {
-        let root = ask(&["--print", "sysroot"])?;
-        if !Path::new(root.trim()).join("lib/rustlib/src/rust/library").is_dir() {
-            return Err(format!("`rustup target add {TARGET}` is needed"));
-        }
-        command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
-    }
+    with_library(&mut command, WASM, "std,panic_abort")?;
     process::run(&mut command)
 }
 

@@ -12,9 +12,10 @@
 //! library, which the compiler may not inline, and a loop that is not inlined
 //! uses the baseline.
 //!
-//! The environment variable `DENDRA_SIMD` limits the instruction set to
-//! `avx512`, `avx2` or `portable` (the baseline of the build), so that one
-//! machine can test and measure all of them.
+//! The environment variable `DENDRA_SIMD` limits the instruction set to one of
+//! the target's (`avx512` or `avx2` on x86, `neon` on ARM, `simd128` on
+//! WebAssembly) or to `portable`, the baseline of the build, so that one machine
+//! can test and measure all of them.
 
 use std::env;
 use std::sync::OnceLock;
@@ -26,44 +27,71 @@ const VARIABLE: &str = "DENDRA_SIMD";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum InstructionSet {
     Portable,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128,
 }
 
-const NAMES: [(&str, InstructionSet); 3] = [
+/// The instruction sets of the target, in ascending order.
+const NAMES: &[(&str, InstructionSet)] = &[
     ("portable", InstructionSet::Portable),
+    #[cfg(target_arch = "x86_64")]
     ("avx2", InstructionSet::Avx2),
+    #[cfg(target_arch = "x86_64")]
     ("avx512", InstructionSet::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    ("neon", InstructionSet::Neon),
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    ("simd128", InstructionSet::Simd128),
 ];
+
+/// The widest instruction set of the target.
+const WIDEST: InstructionSet = NAMES[NAMES.len() - 1].1;
 
 /// The widest instruction set that this CPU has and the variable allows. It is
 /// determined once.
 #[inline]
 fn instruction_set() -> InstructionSet {
+    // WebAssembly has no variables, and a module states what it needs.
+    if cfg!(target_arch = "wasm32") {
+        return WIDEST;
+    }
     static FOUND: OnceLock<InstructionSet> = OnceLock::new();
     *FOUND.get_or_init(|| detected().min(limit()))
 }
 
 /// The instruction set of the CPU. Kernels for AVX-512 use the parts F, BW, DQ
-/// and VL; those for AVX2 use FMA too.
+/// and VL; those for AVX2 use FMA too. Every 64-bit ARM has NEON.
 fn detected() -> InstructionSet {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         let avx512 = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
-        return if avx512 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+        match (avx2, avx512) {
+            (true, true) => InstructionSet::Avx512,
+            (true, false) => InstructionSet::Avx2,
+            _ => InstructionSet::Portable,
+        }
     }
-    InstructionSet::Portable
+    #[cfg(not(target_arch = "x86_64"))]
+    WIDEST
 }
 
 /// The limit from the environment variable.
 fn limit() -> InstructionSet {
-    let Ok(text) = env::var(VARIABLE) else { return InstructionSet::Avx512 };
+    let Ok(text) = env::var(VARIABLE) else { return WIDEST };
     parsed(&text).unwrap_or_else(|| {
-        eprintln!("{VARIABLE} is not used: expected avx512, avx2 or portable, got {text:?}");
-        InstructionSet::Avx512
+        let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
+        eprintln!("{VARIABLE} is not used: expected one of {names:?}, got {text:?}");
+        WIDEST
     })
 }
 
@@ -113,6 +141,20 @@ pub(crate) fn prefetch<T>(slice: &[T]) {
     let _ = slice;
 }
 
+/// Prefetches a cache line, which need not exist, into the first-level cache.
+#[inline(always)]
+pub(crate) fn prefetch_line<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch affects only the caches, and every x86-64 CPU
+        // supports it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Whether kernels for AVX-512 may run. AVX2 and FMA are then available, too.
 #[cfg(target_arch = "x86_64")]
 #[inline]
@@ -127,6 +169,20 @@ pub(crate) fn has_avx2() -> bool {
     instruction_set() >= InstructionSet::Avx2
 }
 
+/// Whether kernels for NEON may run.
+#[cfg(target_arch = "aarch64")]
+#[inline]
+pub(crate) fn has_neon() -> bool {
+    instruction_set() == InstructionSet::Neon
+}
+
+/// Whether kernels for WebAssembly's `simd128` may run.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline]
+pub(crate) fn has_simd128() -> bool {
+    instruction_set() == InstructionSet::Simd128
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -135,8 +191,8 @@ mod tests {
 
     #[test]
     fn only_known_instruction_sets_are_taken() {
-        assert_eq!(parsed(" avx2 "), Some(InstructionSet::Avx2));
-        assert_eq!(["AVX2", "sse", ""].map(parsed), [None; 3]);
+        assert_eq!(parsed(" portable "), Some(InstructionSet::Portable));
+        assert_eq!(["PORTABLE", "sse", ""].map(parsed), [None; 3]);
     }
 
     /// The test that the next one runs with the variable set.
@@ -146,6 +202,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "emulators cannot start programs")]
     fn the_variable_is_read_when_the_program_starts() {
         for (name, _) in NAMES {
             let mut test = Command::new(env::current_exe().unwrap());

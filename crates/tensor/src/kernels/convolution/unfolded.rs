@@ -195,7 +195,10 @@ impl<T: Float> Unfolding<T> {
         let planes = &mut self.planes.as_mut_slice()[tile.planes()];
         if tile.is_first() {
             for (plane, input) in planes.chunks_exact_mut(plane).zip(tile.inputs(0)) {
-                c.windows.spread(&x[input], T::ZERO, plane);
+                match c.pointwise {
+                    true => copy_row(&x[input], plane),
+                    false => c.windows.spread(&x[input], T::ZERO, plane),
+                }
             }
         }
         if c.pointwise {
@@ -327,12 +330,6 @@ pub(super) fn forward<T: Float>(
             }
             None => (buffer.as_mut_slice(), n),
         };
-        if let Some(bias) = bias.filter(|_| tile.channels.start == 0) {
-            let bias = &bias[tile.group * c.out_channels..][..c.out_channels];
-            for (row, &bias) in out.chunks_mut(columns).zip(bias) {
-                row[..n].fill(bias);
-            }
-        }
         T::gemm(Problem {
             m: c.out_channels,
             k: tile.taps().len(),
@@ -343,9 +340,10 @@ pub(super) fn forward<T: Float>(
             b_strides: [matrix_columns, 1],
             c: out,
             columns,
-            plus: match bias.is_some() || tile.channels.start > 0 {
-                true => Plus::C,
-                false => Plus::Nothing,
+            plus: match bias {
+                _ if tile.channels.start > 0 => Plus::C,
+                Some(bias) => Plus::Column(&bias[tile.group * c.out_channels..][..c.out_channels]),
+                None => Plus::Nothing,
             },
         });
         if tile.single().is_some() || tile.channels.end < c.in_channels {

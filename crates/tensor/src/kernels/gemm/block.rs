@@ -106,7 +106,7 @@ pub(super) unsafe fn multiply<T: Float>(
             for (i, rows) in parts_of(rows.clone(), row_block).enumerate() {
                 let (ks, panels) = (ks.clone(), panels.clone());
                 let plus = match index > blocks.start {
-                    true => (product.c.cast_const(), product.columns),
+                    true => (product.c.cast_const(), [product.columns, 1]),
                     false => product.plus,
                 };
                 let packed_b = packed_b(&ks, &panels);
@@ -128,9 +128,8 @@ struct Part<'a, T: 'static> {
     ks: Range<usize>,
     rows: Range<usize>,
     panels: Range<usize>,
-    /// The matrix that is added, which may be null, and the distance between
-    /// its rows.
-    plus: (*const T, usize),
+    /// The matrix that is added, which may be null, and its strides.
+    plus: (*const T, [usize; 2]),
 }
 
 impl<T: Float> Part<'_, T> {
@@ -281,7 +280,7 @@ impl<T: Float> Part<'_, T> {
         } else {
             (self.a().from(self.ks.start, rows.start).first, product.a_strides)
         };
-        let (plus, plus_step) = self.plus;
+        let (plus, plus_strides) = self.plus;
         let registers = if columns > kernels.lanes { 2 } else { 1 };
         let whole = way.packs_b || columns == registers * kernels.lanes;
         let by = if way.packs_a && whole { kernels.packed } else { kernels.direct };
@@ -306,9 +305,9 @@ impl<T: Float> Part<'_, T> {
                 columns,
                 plus: match plus.is_null() {
                     true => plus,
-                    false => plus.add(rows.start * plus_step + start),
+                    false => plus.add(rows.start * plus_strides[0] + start * plus_strides[1]),
                 },
-                plus_step,
+                plus_strides,
             });
         }
     }

@@ -78,6 +78,7 @@ pub(super) fn multiply<T: Float>(p: Problem<'_, T>) {
                     Plus::Nothing => sum,
                     Plus::C => *c + sum,
                     Plus::Row(row) => row[j] + sum,
+                    Plus::Column(column) => column[index * rows + i] + sum,
                 };
             }
         }

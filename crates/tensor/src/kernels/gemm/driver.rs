@@ -71,9 +71,9 @@ pub(super) struct Product<T: 'static> {
     pub(super) columns: usize,
     /// B in panels, as [`panels`] makes them, or null.
     pub(super) panels: *const T,
-    /// The matrix that is added to the product, which may be null, and the
-    /// distance between its rows.
-    pub(super) plus: (*const T, usize),
+    /// The matrix that is added to the product, which may be null, and its
+    /// strides.
+    pub(super) plus: (*const T, [usize; 2]),
 }
 
 // SAFETY: A, B and the matrix that is added are only read, and the blocks of C
@@ -128,11 +128,12 @@ pub(super) unsafe fn multiply<T: Float>(
         return;
     }
     if k == 0 {
-        for c in c.chunks_mut(columns).take(m) {
+        for (i, c) in c.chunks_mut(columns).take(m).enumerate() {
             match plus {
                 Plus::Nothing => c[..n].fill(T::ZERO),
                 Plus::C => {}
                 Plus::Row(row) => c[..n].copy_from_slice(row),
+                Plus::Column(column) => c[..n].fill(column[i]),
             }
         }
         return;
@@ -155,9 +156,10 @@ pub(super) unsafe fn multiply<T: Float>(
         columns,
         panels: panels.map_or(ptr::null(), <[T]>::as_ptr),
         plus: match plus {
-            Plus::Nothing => (ptr::null(), 0),
-            Plus::C => (c.cast_const(), columns),
-            Plus::Row(row) => (row.as_ptr(), 0),
+            Plus::Nothing => (ptr::null(), [0, 0]),
+            Plus::C => (c.cast_const(), [columns, 1]),
+            Plus::Row(row) => (row.as_ptr(), [0, 1]),
+            Plus::Column(column) => (column.as_ptr(), [1, 0]),
         },
     };
     if across <= down || panels.is_some() {
@@ -170,15 +172,13 @@ pub(super) unsafe fn multiply<T: Float>(
     // SAFETY: `c` has m rows of n elements, and `transposed` n rows of m.
     unsafe {
         let c = transposed.as_mut_slice().as_mut_ptr();
-        match plus {
-            Plus::Nothing => {}
-            Plus::C => transpose((product.c, columns), [m, n], (c, m), m),
-            Plus::Row(row) => {
-                for (c, &number) in transposed.as_mut_slice().chunks_exact_mut(m).zip(row) {
-                    c.fill(number);
-                }
+        let plus = match plus {
+            Plus::C => {
+                transpose((product.c, columns), [m, n], (c, m), m);
+                (c.cast_const(), [m, 1])
             }
-        }
+            _ => (product.plus.0, flip(product.plus.1)),
+        };
         Product {
             m: n,
             n: m,
@@ -188,7 +188,7 @@ pub(super) unsafe fn multiply<T: Float>(
             b_strides: flip(a_strides),
             c,
             columns: m,
-            plus: if let Plus::Nothing = plus { (ptr::null(), 0) } else { (c.cast_const(), m) },
+            plus,
             ..product
         }
         .run();
@@ -240,7 +240,7 @@ impl<T: Float> Product<T> {
                     _ => {
                         // SAFETY: there is memory for this many groups.
                         let c = unsafe { beside.add((group - first.max(1)) * length) };
-                        Self { c, columns: self.n, plus: (ptr::null(), 0), ..*self }
+                        Self { c, columns: self.n, plus: (ptr::null(), [0, 0]), ..*self }
                     }
                 })
                 .collect();

@@ -36,8 +36,12 @@ macro_rules! kernels {
             if p.m == 0 || p.n == 0 {
                 return;
             }
-            if let Plus::Row(row) = p.plus {
-                p.c.chunks_mut(p.columns).take(p.m).for_each(|c| c[..p.n].copy_from_slice(row));
+            for (i, c) in p.c.chunks_mut(p.columns).take(p.m).enumerate() {
+                match p.plus {
+                    Plus::Row(row) => c[..p.n].copy_from_slice(row),
+                    Plus::Column(column) => c[..p.n].fill(column[i]),
+                    Plus::Nothing | Plus::C => break,
+                }
             }
             let beta = if let Plus::Nothing = p.plus { 0.0 } else { 1.0 };
             let [a_row, a_column] = p.a_strides.map(|stride| stride as isize);

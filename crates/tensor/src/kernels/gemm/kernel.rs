@@ -22,11 +22,11 @@ pub(super) struct Tile<T> {
     pub(super) c_step: usize,
     /// Columns of the tile.
     pub(super) columns: usize,
-    /// The first element of the matrix that is added, whose columns are
-    /// contiguous, or null.
+    /// The first element of the matrix that is added, or null.
     pub(super) plus: *const T,
-    /// Elements from one row of the matrix that is added to the next.
-    pub(super) plus_step: usize,
+    /// Elements from one row of the matrix that is added to the next, and from
+    /// one column: 1, or 0 if all columns are the same.
+    pub(super) plus_strides: [usize; 2],
 }
 
 /// Computes a tile.

@@ -1,8 +1,8 @@
 //! General matrix products over any strides: C = A·B, to which C itself or a
 //! row may be added.
 //!
-//! On x86 CPUs with AVX-512, or AVX2 and FMA, the micro-kernels in `x86` do
-//! the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
+//! On CPUs with vectors of a kind in [`vector`](super::vector), the micro-kernels
+//! in [`micro`] do the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
 //! that are contiguous along k are computed as dot products on every CPU. A
 //! product is split into blocks of C, never along k by the number of threads,
 //! so each element of C is the same sum in the same order for any number of
@@ -11,23 +11,18 @@
 //! The loops follow K. Goto and R. van de Geijn, "Anatomy of high-performance
 //! matrix multiplication", ACM Transactions on Mathematical Software 34 (2008).
 
-#[cfg(target_arch = "x86_64")]
 mod block;
 mod dot;
-#[cfg(target_arch = "x86_64")]
 mod driver;
 mod fallback;
-#[cfg(target_arch = "x86_64")]
 mod kernel;
-#[cfg(target_arch = "x86_64")]
+mod micro;
 mod pack;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 use std::fmt;
 
 use super::matrices::fits;
-#[cfg(target_arch = "x86_64")]
+#[allow(unused_imports, reason = "some targets have no micro-kernel")]
 use super::simd;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float};
@@ -76,8 +71,12 @@ pub enum Plus<'a, T> {
     Nothing,
     /// The previous contents of C.
     C,
-    /// A vector of `n` elements, which is added to each row of C: a bias.
+    /// A vector of `n` elements, which is added to each row of C: the bias of
+    /// features.
     Row(&'a [T]),
+    /// A vector of `m` elements, which is added to each column of C: the bias of
+    /// channels.
+    Column(&'a [T]),
 }
 
 impl<T> Problem<'_, T> {
@@ -89,8 +88,10 @@ impl<T> Problem<'_, T> {
         assert!(fits([k, n], self.b_strides, self.b.len()), "B is too short");
         assert!(n <= columns, "rows of C overlap");
         assert!(fits([m, n], [columns, 1], self.c.len()), "C is too short");
-        if let Plus::Row(row) = self.plus {
-            assert!(row.len() == n, "the row is not as wide as C");
+        match self.plus {
+            Plus::Row(row) => assert!(row.len() == n, "the row is not as wide as C"),
+            Plus::Column(column) => assert!(column.len() == m, "the column is not as high as C"),
+            Plus::Nothing | Plus::C => {}
         }
     }
 }
@@ -129,6 +130,7 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
                 Plus::Nothing => product,
                 Plus::C => *slot + product,
                 Plus::Row(row) => row[j] + product,
+                Plus::Column(column) => column[i] + product,
             };
         }
     }
@@ -147,7 +149,10 @@ pub(crate) fn multiply<T: Float>(
 }
 
 macro_rules! entries {
-    ($($type:ident $panels:ident $with_panels:ident $avx512:ident $avx2:ident;)*) => {$(
+    ($(
+        $type:ident $panels:ident $with_panels:ident
+        $avx512:ident $avx2:ident $neon:ident $simd128:ident;
+    )*) => {$(
         /// Converts a right matrix of `[k, n]` with its strides to the layout
         /// of the kernels.
         pub fn $panels(
@@ -155,7 +160,6 @@ macro_rules! entries {
             (b, b_strides): (&[$type], [usize; 2]),
         ) -> Panels<$type> {
             assert!(fits(size, b_strides, b.len()), "B is too short");
-            #[cfg(target_arch = "x86_64")]
             if let Some(kernels) = $type::kernels() {
                 // SAFETY: the bounds were checked and the features detected.
                 return Panels(Some(unsafe { driver::panels(kernels, size, b, b_strides) }));
@@ -167,7 +171,6 @@ macro_rules! entries {
         /// product uses dot products. `panels` are those of B.
         pub fn $with_panels(p: Problem<'_, $type>, panels: &Panels<$type>) {
             p.check();
-            #[cfg(target_arch = "x86_64")]
             if let (Some(kernels), Some(panels)) = ($type::kernels(), &panels.0) {
                 // SAFETY: the bounds were checked and the features detected.
                 return unsafe { driver::multiply(p, kernels, Some(panels.as_slice())) };
@@ -175,14 +178,25 @@ macro_rules! entries {
             $type(p);
         }
 
-        #[cfg(target_arch = "x86_64")]
         impl Ours for $type {
             fn kernels() -> Option<&'static kernel::Kernels<$type>> {
-                match (simd::has_avx512(), simd::has_avx2()) {
-                    (true, _) => Some(&x86::$avx512),
-                    (_, true) => Some(&x86::$avx2),
-                    _ => None,
+                #[cfg(target_arch = "x86_64")]
+                if simd::has_avx512() {
+                    return Some(&micro::$avx512);
                 }
+                #[cfg(target_arch = "x86_64")]
+                if simd::has_avx2() {
+                    return Some(&micro::$avx2);
+                }
+                #[cfg(target_arch = "aarch64")]
+                if simd::has_neon() {
+                    return Some(&micro::$neon);
+                }
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                if simd::has_simd128() {
+                    return Some(&micro::$simd128);
+                }
+                None
             }
         }
 
@@ -196,7 +210,6 @@ macro_rules! entries {
             if dot::suits(&p) {
                 return dot::multiply(p);
             }
-            #[cfg(target_arch = "x86_64")]
             if let Some(kernels) = $type::kernels() {
                 // SAFETY: the bounds were checked and the features detected.
                 return unsafe { driver::multiply(p, kernels, None) };
@@ -206,14 +219,13 @@ macro_rules! entries {
     )*};
 }
 entries! {
-    f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32;
-    f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
+    f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32 NEON_F32 SIMD128_F32;
+    f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64 NEON_F64 SIMD128_F64;
 }
 
 /// A number type with micro-kernels.
-#[cfg(target_arch = "x86_64")]
 trait Ours: Sized + 'static {
-    /// The fastest kernels for this CPU.
+    /// The fastest kernels for this CPU, if it has vectors of a known kind.
     fn kernels() -> Option<&'static kernel::Kernels<Self>>;
 }
 

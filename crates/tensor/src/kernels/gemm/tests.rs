@@ -42,20 +42,21 @@ impl Matrix<f64> {
     }
 }
 
-/// The term that a test adds to a product; the numbers for a row are those of
-/// C.
+/// The term that a test adds to a product; the numbers for a row or a column are
+/// those of C.
 #[derive(Clone, Copy)]
 enum Adds {
     Nothing,
     C,
     Row,
+    Column,
 }
 
 impl Adds {
-    const ALL: [Self; 3] = [Self::Nothing, Self::C, Self::Row];
+    const ALL: [Self; 4] = [Self::Nothing, Self::C, Self::Row, Self::Column];
 
     fn any(rng: &mut Rng) -> Self {
-        Self::ALL[rng.below(3)]
+        Self::ALL[rng.below(4)]
     }
 }
 
@@ -69,7 +70,10 @@ fn compute<T: Float>(
     columns: usize,
     adds: Adds,
 ) -> Vec<T> {
-    let row: Vec<T> = c.iter().copied().chain([T::ONE; 200]).rev().take(n).collect();
+    let vector = |length: usize| -> Vec<T> {
+        c.iter().copied().chain([T::ONE; 200]).rev().take(length).collect()
+    };
+    let (row, column) = (vector(n), vector(m));
     let mut c = c.to_vec();
     path(Problem {
         m,
@@ -85,6 +89,7 @@ fn compute<T: Float>(
             Adds::Nothing => Plus::Nothing,
             Adds::C => Plus::C,
             Adds::Row => Plus::Row(&row),
+            Adds::Column => Plus::Column(&column),
         },
     });
     c
@@ -99,40 +104,39 @@ trait Paths: Float {
 }
 
 macro_rules! paths {
-    ($($type:ident $panels:ident $with_panels:ident $avx512:ident $avx2:ident;)*) => {$(
+    ($($type:ident $panels:ident $with_panels:ident $avx2:ident;)*) => {$(
         impl Paths for $type {
             fn paths() -> Vec<Path<Self>> {
                 let mut paths: Vec<Path<Self>> = vec![
                     ("chosen", |p| super::$type(p)),
+                    ("in panels", |p| {
+                        let panels = super::$panels([p.k, p.n], (p.b, p.b_strides));
+                        super::$with_panels(p, &panels);
+                    }),
                     ("portable", |p| { p.check(); fallback::$type(p) }),
                 ];
+                if $type::kernels().is_some() {
+                    paths.push(("micro-kernels", |p| {
+                        p.check();
+                        let kernels = $type::kernels().expect("they were found");
+                        // SAFETY: the bounds are checked, and the CPU has these.
+                        unsafe { driver::multiply(p, kernels, None) };
+                    }));
+                }
                 #[cfg(target_arch = "x86_64")]
-                {
-                    if is_x86_feature_detected!("avx512f") {
-                        // SAFETY: the bounds are checked and the feature detected.
-                        paths.push(("AVX-512", |p| unsafe {
-                            p.check();
-                            driver::multiply(p, &x86::$avx512, None);
-                        }));
-                    }
-                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                        // SAFETY: as above.
-                        paths.push(("AVX2", |p| unsafe {
-                            p.check();
-                            driver::multiply(p, &x86::$avx2, None);
-                        }));
-                        // SAFETY: as above.
-                        paths.push(("AVX2, in panels", |p| unsafe {
-                            p.check();
-                            let (size, kernels) = ([p.k, p.n], &x86::$avx2);
-                            let panels = driver::panels(kernels, size, p.b, p.b_strides);
-                            driver::multiply(p, kernels, Some(panels.as_slice()));
-                        }));
-                        paths.push(("AVX, in panels", |p| {
-                            let panels = super::$panels([p.k, p.n], (p.b, p.b_strides));
-                            super::$with_panels(p, &panels);
-                        }));
-                    }
+                if simd::has_avx2() {
+                    // SAFETY: the bounds are checked, and the CPU has AVX2.
+                    paths.push(("AVX2", |p| unsafe {
+                        p.check();
+                        driver::multiply(p, &micro::$avx2, None);
+                    }));
+                    // SAFETY: as above.
+                    paths.push(("AVX2, in panels", |p| unsafe {
+                        p.check();
+                        let (size, kernels) = ([p.k, p.n], &micro::$avx2);
+                        let panels = driver::panels(kernels, size, p.b, p.b_strides);
+                        driver::multiply(p, kernels, Some(panels.as_slice()));
+                    }));
                 }
                 paths
             }
@@ -140,8 +144,8 @@ macro_rules! paths {
     )*};
 }
 paths! {
-    f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32;
-    f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64;
+    f32 f32_panels f32_with_panels AVX2_F32;
+    f64 f64_panels f64_with_panels AVX2_F64;
 }
 
 /// Compares all methods with the plain loop in `f64`, up to the error that
@@ -156,7 +160,7 @@ fn check<T: Paths>([m, k, n]: [usize; 3], layouts: [usize; 2], extra: usize, add
     let size = [m, k, n];
     let expected = compute(naive, size, &a, &b, &c, columns, adds);
     let absolute = c.iter().map(|x| x.abs()).collect::<Vec<_>>();
-    let scaled = if let Adds::Row = adds { Adds::Row } else { Adds::C };
+    let scaled = if let Adds::Nothing = adds { Adds::C } else { adds };
     let scale =
         compute(naive, size, &a.map(f64::abs), &b.map(f64::abs), &absolute, columns, scaled);
     let (a, b) = (a.map(T::from_f64), b.map(T::from_f64));
@@ -205,8 +209,13 @@ fn products_match_the_plain_loop_around_the_edges_of_tiles_and_blocks() {
         check::<f64>(size, layouts, case % 3, Adds::any(&mut rng));
     }
     // Large enough for packing, copying and several blocks along each axis.
-    let kinds =
-        [([0, 0], Adds::C), ([1, 1], Adds::Nothing), ([2, 1], Adds::C), ([0, 3], Adds::Row)];
+    let kinds = [
+        ([0, 0], Adds::C),
+        ([1, 1], Adds::Nothing),
+        ([2, 1], Adds::C),
+        ([0, 3], Adds::Row),
+        ([0, 0], Adds::Column),
+    ];
     for (layouts, adds) in kinds {
         check::<f32>([470, 520, 600], layouts, 1, adds);
         check::<f64>([241, 520, 290], layouts, 0, adds);

@@ -1,0 +1,237 @@
+//! The micro-kernels, for each kind of vectors.
+//!
+//! One generic loop, [`tile`], computes a small tile of C as a sum of outer
+//! products, whose sums stay in registers. Each step of k loads one row of the
+//! tile's part of B and multiplies it by one element of A for each row of the
+//! tile. A tile with fewer rows or columns runs the same sequence of
+//! multiply-adds for its elements, so the result does not depend on the
+//! boundaries of tiles; where the CPU fuses these, it does not depend on the
+//! instruction set either.
+
+use super::kernel::{Kernels, Tile, TileKernel};
+use crate::element::Float;
+use crate::kernels::simd::prefetch_line;
+use crate::kernels::vector::Vector;
+#[cfg(target_arch = "aarch64")]
+use crate::kernels::vector::neon::{NeonF32, NeonF64};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::kernels::vector::simd128::{Simd128F32, Simd128F64};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::vector::x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
+
+/// The sums of [`tile`]. The last register of B is read completely or only its
+/// first `rest` numbers.
+///
+/// # Safety
+///
+/// That of [`tile`].
+#[inline(always)]
+unsafe fn sums<
+    T: Float,
+    V: Vector<T>,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: usize,
+    const WHOLE: bool,
+>(
+    t: &Tile<T>,
+    rest: usize,
+) -> [[V; VECTORS]; ROWS] {
+    // SAFETY: as in `tile`.
+    unsafe {
+        let [a_row, a_column] = if PACKED > 0 { [1, PACKED] } else { t.a_strides };
+        let mut sums = [[V::splat(T::ZERO); VECTORS]; ROWS];
+        let mut b = t.b;
+        let mut offset = 0;
+        for _ in 0..t.k {
+            let mut row = [V::splat(T::ZERO); VECTORS];
+            for (v, slot) in row.iter_mut().enumerate() {
+                let from = b.add(v * V::LANES);
+                let whole = WHOLE || v < VECTORS - 1;
+                *slot = if whole { V::load_from(from) } else { V::load_first(from, rest) };
+                prefetch_line(from.wrapping_add(t.next_panel));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = V::splat(*t.a.add(offset + r * a_row));
+                for (sum, &row) in sums.iter_mut().zip(&row) {
+                    *sum = sum.plus_product(factor, row);
+                }
+            }
+            offset += a_column;
+            b = b.add(t.b_step);
+        }
+        sums
+    }
+}
+
+/// Computes a tile of `ROWS` rows and up to `VECTORS` registers of columns. If
+/// A is packed, `PACKED` is the distance between its columns, and registers of
+/// B are read completely; if not, `PACKED` is 0.
+///
+/// # Safety
+///
+/// That of [`TileKernel`] for a tile of this size.
+#[inline(always)]
+unsafe fn tile<
+    T: Float,
+    V: Vector<T>,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const PACKED: usize,
+>(
+    t: &Tile<T>,
+) {
+    // SAFETY: the caller guarantees that all elements of the tile can be
+    // accessed; of the last register, only its columns are.
+    unsafe {
+        let last = VECTORS - 1;
+        let rest = t.columns - last * V::LANES;
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                prefetch_line(t.c.wrapping_add(r * t.c_step + v * V::LANES));
+            }
+        }
+        let is_whole = rest == V::LANES;
+        let sums = match PACKED > 0 || is_whole {
+            true => sums::<T, V, ROWS, VECTORS, PACKED, true>(t, rest),
+            false => sums::<T, V, ROWS, VECTORS, PACKED, false>(t, rest),
+        };
+        let (adds, [plus_row, plus_column]) = (!t.plus.is_null(), t.plus_strides);
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let to = t.c.add(r * t.c_step + v * V::LANES);
+                let plus = t.plus.wrapping_add(r * plus_row + v * V::LANES * plus_column);
+                let whole = v < last || is_whole;
+                let sum = match (adds, plus_column, whole) {
+                    (false, ..) => sum,
+                    (_, 0, _) => V::splat(*plus).plus(sum),
+                    (.., true) => V::load_from(plus).plus(sum),
+                    _ => V::load_first(plus, rest).plus(sum),
+                };
+                if whole { sum.store_to(to) } else { sum.store_first(to, rest) }
+            }
+        }
+    }
+}
+
+/// Copies rows into panels.
+///
+/// # Safety
+///
+/// That of [`CopyKernel`](super::kernel::CopyKernel).
+#[inline(always)]
+unsafe fn copy<T: Float, V: Vector<T>>(
+    from: *const T,
+    step: usize,
+    [rows, columns]: [usize; 2],
+    to: *mut T,
+    [width, panel_step]: [usize; 2],
+) {
+    let (whole, rest) = (columns / V::LANES, columns % V::LANES);
+    // SAFETY: the caller guarantees that the rows can be read and the panels
+    // written; the last load is limited to its row.
+    unsafe {
+        for l in 0..rows {
+            let (from, to) = (from.add(l * step), to.add(l * width));
+            for panel in 0..whole / 2 {
+                for v in [0, V::LANES] {
+                    let value = V::load_from(from.add(2 * panel * V::LANES + v));
+                    value.store_to(to.add(panel * panel_step + v));
+                }
+            }
+            let to = to.add(whole / 2 * panel_step);
+            if whole % 2 == 1 {
+                V::load_from(from.add((whole - 1) * V::LANES)).store_to(to);
+            }
+            if rest > 0 {
+                let value = V::load_first(from.add(whole * V::LANES), rest);
+                value.store_to(to.add(whole % 2 * V::LANES));
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($name:ident: $number:ident by $vector:ident $([$features:literal])?, $($rows:literal)+,
+     packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
+        /// The kernels for this instruction set and number type.
+        pub(super) static $name: Kernels<$number> = {
+            /// # Safety
+            ///
+            /// That of [`TileKernel`].
+            $(#[target_feature(enable = $features)])?
+            unsafe fn at<const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
+                t: &Tile<$number>,
+            ) {
+                // SAFETY: guaranteed by the caller.
+                unsafe { tile::<$number, $vector, ROWS, VECTORS, PACKED>(t) }
+            }
+            const LANES: usize = <$vector as Vector<$number>>::LANES;
+            const DIRECT: &[[TileKernel<$number>; 2]] =
+                &[$([at::<$rows, 1, 0>, at::<$rows, 2, 0>]),+];
+            const PACKED: &[[TileKernel<$number>; 2]] =
+                &[$([at::<$rows, 1, $packed>, at::<$rows, 2, $packed>]),+];
+            const WIDE: &[TileKernel<$number>] =
+                &[at::<1, $wide, 0>, at::<2, $wide, 0>, at::<3, $wide, 0>];
+            const { assert!(DIRECT.len().next_multiple_of(LANES) == $packed) };
+            /// # Safety
+            ///
+            /// That of [`CopyKernel`](super::kernel::CopyKernel).
+            $(#[target_feature(enable = $features)])?
+            unsafe fn copy_rows(
+                from: *const $number,
+                step: usize,
+                size: [usize; 2],
+                to: *mut $number,
+                steps: [usize; 2],
+            ) {
+                // SAFETY: guaranteed by the caller.
+                unsafe { copy::<$number, $vector>(from, step, size, to, steps) }
+            }
+            Kernels {
+                lanes: LANES,
+                copy: copy_rows,
+                direct: DIRECT,
+                packed: PACKED,
+                wide: WIDE,
+                wide_panels: $wide / 2,
+                row_block: $row_block,
+            }
+        };
+    };
+}
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX512_F32: f32 by Avx512F32 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, rows 224
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX512_F64: f64 by Avx512F64 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, rows 224
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX2_F32: f32 by Avx2F32 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4, rows 96
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    AVX2_F64: f64 by Avx2F64 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4, rows 96
+);
+// With 32 registers of 4 lanes: 24 sums, two parts of a row of B, and a factor.
+#[cfg(target_arch = "aarch64")]
+kernels!(
+    NEON_F32: f32 by NeonF32, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8, rows 96
+);
+#[cfg(target_arch = "aarch64")]
+kernels!(
+    NEON_F64: f64 by NeonF64, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8, rows 96
+);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+kernels!(
+    SIMD128_F32: f32 by Simd128F32, 1 2 3 4 5 6, packed 8, wide 4, rows 96
+);
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+kernels!(
+    SIMD128_F64: f64 by Simd128F64, 1 2 3 4 5 6, packed 6, wide 4, rows 96
+);
