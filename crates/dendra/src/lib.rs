@@ -5,6 +5,8 @@ pub use dendra_autograd as autograd;
 pub use dendra_datasets as datasets;
 #[cfg(feature = "deploy")]
 pub use dendra_deploy as deploy;
+#[cfg(feature = "distributed")]
+pub use dendra_distributed as distributed;
 #[cfg(feature = "explain")]
 pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
