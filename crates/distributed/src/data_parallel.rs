@@ -1,11 +1,12 @@
 //! [`DataParallel`]: one training run on several processes.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
-use dendra_autograd::{EntryMut, Gradients, ParamId, Parameters, Path, StateDict, Var};
+use dendra_autograd::{Gradients, ParamId, Parameters, StateDict, Var};
 use dendra_losses::RunningLoss;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result, Tensor};
@@ -15,11 +16,12 @@ use dendra_train::{
 
 use crate::bytes::{Reader, Writer};
 use crate::communicator::Communicator;
-use crate::floats::{Compression, elements};
+use crate::floats::Compression;
 use crate::group::Group;
 use crate::layout::Layout;
 use crate::reduction::{Reduction, Tree, vector};
 use crate::report::{self, Done, Report, malformed};
+use crate::share;
 use crate::state;
 
 const NAME: &str = "DataParallel";
@@ -42,8 +44,9 @@ pub struct DataParallel<'w> {
     compression: Compression,
     shards_optimizer: bool,
     overlaps: bool,
-    /// Whether the run has begun and not ended.
-    running: bool,
+    /// Whether the other processes know how the run of this one has ended, or
+    /// will find the same themselves.
+    settled: Cell<bool>,
     /// The text of the last error that all processes know.
     known: Option<String>,
 }
@@ -57,7 +60,7 @@ impl<'w> DataParallel<'w> {
             compression: Compression::None,
             shards_optimizer: false,
             overlaps: true,
-            running: false,
+            settled: Cell::new(false),
             known: None,
         }
     }
@@ -264,6 +267,7 @@ impl<T: Float> GradientRule<T> for DataParallel<'_> {
         } else {
             return Ok(());
         };
+        self.settled.set(true);
         Err(Error::argument(NAME, message))
     }
 
@@ -294,7 +298,6 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
     }
 
     fn begin(&mut self, settings: &str, states: [&StateDict; 2]) -> Result<()> {
-        self.running = true;
         let [model, optimizer] = states.map(state::hash);
         let optimizer = if self.divides_optimizer() { String::new() } else { optimizer };
         let mut writer = Writer::default();
@@ -311,6 +314,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
                         _ => String::new(),
                     };
                     let message = format!("process {rank} has {what} than process 0{detail}");
+                    self.settled.set(true);
                     return self.known(Error::argument(NAME, message));
                 }
             }
@@ -365,43 +369,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
         if !self.divides_optimizer() {
             return optimizer.step(model, gradients);
         }
-        let rank = self.group.rank();
-        let (owners, ids, own) = {
-            let layout = Layout::of(&*model);
-            let owners = layout.owners(self.group.size());
-            let ids: Vec<ParamId> = layout.parameters.iter().map(|param| param.id()).collect();
-            let own = ids.iter().zip(&owners).filter(|(_, owner)| **owner == rank);
-            let own: std::collections::HashSet<ParamId> = own.map(|(id, _)| *id).collect();
-            (owners, ids, own)
-        };
-        optimizer.step_part(model, gradients, &|id| own.contains(&id))?;
-        let mut message = Vec::new();
-        for param in Layout::of(&*model).parameters.iter().filter(|param| own.contains(&param.id()))
-        {
-            message.extend(Compression::None.write(&elements(param.value())));
-        }
-        let all = self.group.all_gather(message)?;
-        let mut rests: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-        let mut places = ids.iter().zip(&owners);
-        let mut result = Ok(());
-        model.visit_mut(&mut Path::unwritten(), &mut |_, entry| {
-            let EntryMut::Param(param) = entry else { return };
-            if !param.is_trainable() || result.is_err() {
-                return;
-            }
-            result = (|| {
-                let (_, &owner) =
-                    places.next().filter(|(id, _)| **id == param.id()).ok_or_else(malformed)?;
-                let bytes = param.value().len() * Compression::None.width::<T>();
-                let (taken, rest) = rests[owner].split_at_checked(bytes).ok_or_else(malformed)?;
-                rests[owner] = rest;
-                match owner == rank {
-                    true => Ok(()),
-                    false => Compression::None.read(param.value_mut().make_mut(), taken),
-                }
-            })();
-        });
-        result
+        share::step(&self.group, optimizer, model, gradients)
     }
 
     fn optimizer_state(&mut self, optimizer: &dyn Optimizer<T>) -> Result<StateDict> {
@@ -458,7 +426,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
     }
 
     fn end(&mut self, error: Option<&Error>) {
-        self.running = false;
+        self.settled.set(true);
         let Some(error) = error else { return };
         let text = error.to_string();
         // All processes stop for the same reason, and the world can be used again.
@@ -470,10 +438,10 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
     }
 }
 
-/// A process that panics, or whose run ends before it begins, ends the run of all.
+/// A process that panics, or whose run ends before it has begun, ends the run of all.
 impl Drop for DataParallel<'_> {
     fn drop(&mut self) {
-        if self.running {
+        if !self.settled.get() {
             self.group.abort("ended the run early; its own output has the reason");
         }
     }

@@ -169,7 +169,7 @@ mod tests {
         let model = model();
         let layout = Layout::of(&model);
         assert_eq!(layout.owners(1), [0, 0, 0, 0]);
-        assert_eq!(layout.owners(2), [0, 1, 1, 1]);
+        assert_eq!(layout.owners(2), [0, 1, 1, 0]);
     }
 
     #[test]

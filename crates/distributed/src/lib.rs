@@ -47,6 +47,7 @@ mod layout;
 mod mpi;
 mod reduction;
 mod report;
+mod share;
 mod state;
 mod threads;
 

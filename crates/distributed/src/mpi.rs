@@ -320,7 +320,8 @@ impl<'i> Network<'i> {
 
     /// Sends a short message to all other processes.
     fn tell_all(&mut self, tag: i32, text: &str) {
-        for other in (0..self.size).filter(|&other| other != self.rank) {
+        let rank = self.rank;
+        for other in (0..self.size).filter(|&other| other != rank) {
             self.send(other, text.as_bytes().to_vec(), tag);
         }
     }

@@ -192,7 +192,8 @@ fn a_process_that_dies_ends_the_run_of_all_and_the_checkpoint_is_good() {
         let expected = if rank == 2 { "Dies" } else { "process 2: " };
         assert!(error.contains(expected) && error.contains("the power is out"), "{rank}: {error}");
     }
-    assert_eq!(Checkpoint::read(folder.path()).unwrap().position.step, 4);
+    // Process 0 may have written that of step 5 before it heard.
+    assert!(Checkpoint::read(folder.path()).unwrap().position.step >= 4);
     for hash in on(2, |world| {
         let mut trainer = trainer();
         let rule = DataParallel::new(&world);
