@@ -42,6 +42,8 @@ mod prv;
 #[cfg(test)]
 mod reference;
 mod renyi;
+#[cfg(feature = "secure-aggregation")]
+mod secure;
 mod special;
 #[cfg(feature = "train")]
 mod trainer;

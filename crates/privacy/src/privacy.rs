@@ -278,9 +278,9 @@ impl Privacy {
 
     /// Adds noise to the sum of the clients' changes, and records the round.
     #[cfg(feature = "federated")]
-    pub(crate) fn add_noise(&mut self, sums: &mut [Vec<f64>]) -> Result<()> {
+    pub(crate) fn add_noise(&mut self, sums: &mut [f64]) -> Result<()> {
         let deviation = self.plan.noise_multiplier * self.max_norm;
-        sums.iter_mut().flatten().for_each(|sum| *sum += deviation * self.noise.normal());
+        sums.iter_mut().for_each(|sum| *sum += deviation * self.noise.normal());
         self.record()
     }
 
