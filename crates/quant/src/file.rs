@@ -238,6 +238,18 @@ impl Contents {
             }
             layers.insert(name.clone(), layer);
         }
+        // What the integers replace was not larger than they are: two weights in a
+        // byte, and a normalisation for each filter.
+        let elements = |shape: &[usize]| {
+            shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length))
+        };
+        let replaced = description.folded.values().try_fold(0_usize, |sum, shape| {
+            sum.checked_add(elements(shape)?)
+        });
+        let held: usize = layers.values().map(LayerState::elements).sum();
+        if replaced.is_none_or(|replaced| replaced > held) {
+            return Err(wrong("replaces more weights than it holds".to_owned()));
+        }
         Ok(Self { description, scheme, layers, rest: state, metadata })
     }
 

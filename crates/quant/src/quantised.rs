@@ -24,6 +24,18 @@ pub(crate) enum LayerState {
     FewBits(FewBits, Tensor<f32>),
 }
 
+impl LayerState {
+    /// The most elements that it can stand for: its weights, and six numbers for
+    /// each filter.
+    pub(crate) fn elements(&self) -> usize {
+        let (weights, filters) = match self {
+            Self::Integers(weights) => (weights.integers.len(), weights.filters()),
+            Self::FewBits(weights, bias) => (weights.shape().iter().product(), bias.len()),
+        };
+        weights + 6 * filters + 1
+    }
+}
+
 /// A network whose layers have integer weights: what [`Quantizer`](crate::Quantizer)
 /// makes. Its outputs have the same bits on every CPU and for any number of
 /// threads, as far as its layers are integers.

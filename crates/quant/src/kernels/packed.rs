@@ -49,6 +49,7 @@ pub(super) struct Panel<'a> {
     pub(super) weights: &'a [i8],
     pub(super) rest: &'a [Rest],
     /// The groups whose products are summed in 16 bits.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for AVX2 alone"))]
     pub(super) span: usize,
 }
 
