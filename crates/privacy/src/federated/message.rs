@@ -34,6 +34,7 @@ impl Writer {
         Self(vec![kind as u8])
     }
 
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
@@ -42,6 +43,7 @@ impl Writer {
         self.bytes(&value.to_le_bytes())
     }
 
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn f64(&mut self, value: f64) -> &mut Self {
         self.u64(value.to_bits())
     }
@@ -134,6 +136,7 @@ impl<'a> Reader<'a> {
         Ok(self.take(N)?.try_into().expect("as many as were taken"))
     }
 
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -142,11 +145,13 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn f64(&mut self) -> Result<f64> {
         self.u64().map(f64::from_bits)
     }
 
     /// As many items as the message says, of `size` bytes each.
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn list(&mut self, size: usize) -> Result<impl Iterator<Item = Reader<'a>>> {
         let count = self.u32()? as usize;
         let bytes = self.take(count.saturating_mul(size))?;
@@ -154,7 +159,8 @@ impl<'a> Reader<'a> {
         Ok(bytes.chunks_exact(size.max(1)).map(move |bytes| Reader { bytes, what }))
     }
 
-    /// All that is left, as whole numbers.
+    /// This many whole numbers.
+    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
     pub(super) fn numbers(&mut self, count: usize) -> Result<Vec<u64>> {
         let bytes = self.take(count.saturating_mul(8))?;
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));

@@ -142,7 +142,6 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
     /// as it is, and nothing about the clients is released.
     pub fn round_over(&mut self, clients: usize, transport: &mut dyn Transport) -> Result<Round> {
         const NAME: &str = "Federation::round_over";
-        #[cfg_attr(not(feature = "secure-aggregation"), allow(unused_mut))]
         let mut open = self.begin(NAME, clients)?;
         #[cfg(feature = "secure-aggregation")]
         if let Some(settings) = self.secure {
