@@ -167,6 +167,8 @@ impl Client {
         Ok(Some(Work { client, exchange, message }))
     }
 
+    /// Sends an answer, again if the connection breaks: it may have taken long to
+    /// compute. The server takes the first that arrives.
     fn send(
         &self,
         agent: &ureq::Agent,
@@ -175,12 +177,18 @@ impl Client {
         bytes: &[u8],
     ) -> std::result::Result<(), Trouble> {
         let url = format!("{}/v1/{kind}/{exchange}/{client}", self.url);
-        let mut request = agent.put(&url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        let start = Instant::now();
+        loop {
+            let mut request = agent.put(&url);
+            if let Some(token) = &self.token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            match request.send(bytes).map_err(unreachable) {
+                Ok(mut response) => return self.is_good(&mut response).map(|_| ()),
+                Err(trouble) if start.elapsed() >= self.patience => return Err(trouble),
+                Err(_) => thread::sleep(PAUSE),
+            }
         }
-        let mut response = request.send(bytes).map_err(unreachable)?;
-        self.is_good(&mut response).map(|_| ())
     }
 
     /// Whether the response has a message.

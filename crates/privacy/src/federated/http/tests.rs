@@ -159,6 +159,26 @@ fn clients_that_stall_or_vanish_are_left_out() {
     assert!(round.dropped.iter().all(|(_, why)| why.contains("did not answer within 0.7 s")));
 }
 
+/// The server closes the connection while the client trains.
+#[test]
+fn an_answer_that_takes_longer_than_a_connection_arrives() {
+    let silence = Duration::from_millis(200);
+    let mut server = Server::start(Settings { silence, ..settings() }).unwrap();
+    let client = Client::new(format!("http://{}", server.address()));
+    let mut federation = Federation::new(model(), SGD::new(1.0));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut participant = Participant::new(model(), |task, model| {
+                thread::sleep(3 * silence);
+                train(task, model)
+            });
+            client.serve(0..1, &mut participant)
+        });
+        assert_eq!(federation.round_over(1, &mut server).unwrap().clients, [0]);
+        drop(server);
+    });
+}
+
 /// Sends bytes, and reads the status and the body of the response.
 fn ask(address: SocketAddr, bytes: &[u8], keep: bool) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
