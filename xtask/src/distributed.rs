@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// mpirun.
     #[arg(long, value_enum, default_value = "openmpi")]
     mpi: Library,
+    /// The profile of the program.
+    #[arg(long, default_value = "release")]
+    profile: String,
     /// Write docs/distributed-hashes.md instead of comparing it.
     #[arg(long)]
     write: bool,
@@ -52,6 +55,10 @@ enum Library {
     Mpich,
 }
 
+/// The sizes of the runs whose hashes are compared, and of those that are interrupted.
+const SHORT: [&str; 4] = ["--samples", "256", "--epochs", "2"];
+const LONG: [&str; 4] = ["--samples", "256", "--epochs", "12"];
+
 /// A run whose hash is compared, with its options.
 const RUNS: [(&str, &[&str]); 3] = [
     ("8 shards", &[]),
@@ -66,22 +73,25 @@ const WAYS: [&[&str]; 3] =
 /// Builds the example with MPI, and runs it in all ways.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     let launcher = Launcher::find(arguments.mpi)?;
-    let program = build(root, &launcher)?;
+    let program = build(root, &launcher, &arguments.profile)?;
     if arguments.speed {
         return speed(&launcher, &program);
     }
     let hashes = hashes(&launcher, &program)?;
     page(root, &hashes, arguments.write)?;
     let work = launch::Folder::new()?;
-    interrupted(&launcher, &program, work.path(), &hashes[0].1, Fate::Killed)?;
-    interrupted(&launcher, &program, work.path(), &hashes[0].1, Fate::Stopped)?;
-    network::run(&launcher, &program, work.path(), &hashes[0].1)
+    let mut whole = launcher.command(1, &program);
+    whole.args(LONG).arg("--quiet").env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+    let whole = hash_of(&launch::output(&mut whole)?, 1)?;
+    interrupted(&launcher, &program, work.path(), &whole, Fate::Killed)?;
+    interrupted(&launcher, &program, work.path(), &whole, Fate::Stopped)?;
+    network::run(root, &launcher, &program, work.path(), &hashes[0].1)
 }
 
-fn build(root: &Path, launcher: &Launcher) -> Result<PathBuf> {
+fn build(root: &Path, launcher: &Launcher, profile: &str) -> Result<PathBuf> {
     let mut command = process::cargo(root);
-    command.args(["build", "--release", "--package", "dendra-distributed", "--features", "mpi"]);
-    command.args(["--example", "digits"]).env("MPICC", &launcher.compiler);
+    command.args(["build", "--package", "dendra-distributed", "--features", "mpi"]);
+    command.args(["--example", "digits", "--profile", profile]).env("MPICC", &launcher.compiler);
     process::run(&mut command).map_err(|error| {
         format!(
             "{error}\nthe feature `mpi` needs the development files of the MPI library and libclang \
@@ -89,7 +99,8 @@ fn build(root: &Path, launcher: &Launcher) -> Result<PathBuf> {
         )
     })?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    Ok(target.join("release/examples/digits"))
+    let folder = if matches!(profile, "dev" | "test") { "debug" } else { profile };
+    Ok(target.join(folder).join("examples/digits"))
 }
 
 /// The hash of a run in all of its processes.
@@ -110,7 +121,8 @@ fn hashes(launcher: &Launcher, program: &Path) -> Result<Vec<(&'static str, Stri
         for processes in [1, 2, 4, 8] {
             for way in WAYS {
                 let mut command = launcher.command(processes, program);
-                command.args(options).args(way).arg("--quiet").env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+                command.args(SHORT).args(options).args(way).arg("--quiet");
+                command.env(INSTRUCTIONS.0, INSTRUCTIONS.1);
                 let hash = hash_of(&launch::output(&mut command)?, processes)?;
                 let expected = expected.get_or_insert_with(|| hash.clone());
                 if hash != *expected {
@@ -133,7 +145,7 @@ fn page(root: &Path, hashes: &[(&str, String)], write: bool) -> Result {
         "# Hashes of distributed runs\n\n`cargo xtask distributed --write` writes this page, and \
          without `--write` the command compares it. It runs the\nexample `digits` of \
          `dendra-distributed` (convolution, batch normalisation, dropout, augmentation; 2 epochs of \
-         2,000\npictures in batches of 64) under `mpirun` with 1, 2, 4 and 8 processes, each with \
+         256\npictures in batches of 64) under `mpirun` with 1, 2, 4 and 8 processes, each with \
          overlapped and with later\ncommunication, and with a whole and a divided state of the \
          optimizer. All of these end with the same SHA-256 of the\nweights. The hashes are those of \
          `{}={}`, which gives the same bits on all CPUs.\n\n| run | hash of the weights |\n\
@@ -179,7 +191,8 @@ fn interrupted(
     let folder = work.join(what);
     let checkpoint = folder.join("last.safetensors");
     let mut command = launcher.surviving(4, program);
-    command.arg("--folder").arg(&folder).args(["--time-limit", &TIME_LIMIT.to_string()]);
+    command.args(LONG).arg("--folder").arg(&folder);
+    command.args(["--time-limit", &TIME_LIMIT.to_string()]);
     let mut running = launch::start(command.env(INSTRUCTIONS.0, INSTRUCTIONS.1))?;
     let victim = running.process_id(2)?;
     let patience = Instant::now();
@@ -203,7 +216,12 @@ fn interrupted(
         return Err(format!("the three other processes must name it:\n{}", output.text()));
     }
     let mut command = launcher.command(2, program);
-    command.arg("--folder").arg(&folder).arg("--quiet").env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+    command
+        .args(LONG)
+        .arg("--folder")
+        .arg(&folder)
+        .arg("--quiet")
+        .env(INSTRUCTIONS.0, INSTRUCTIONS.1);
     let hash = hash_of(&launch::output(&mut command)?, 2)?;
     if hash != expected {
         return Err(format!("resumed after a process was {what}: {hash}, expected {expected}"));

@@ -123,9 +123,9 @@ mod tests {
         let cases = [
             (1.0, 0x3f80),
             (-2.0, 0xc000),
-            (1.003_906_25, 0x3f80), // halfway, down to the even one
-            (1.011_718_75, 0x3f82), // halfway, up to the even one
-            (f32::MAX, 0x7f80),     // rounds up to infinity
+            (1.0 + 1.0 / 256.0, 0x3f80), // halfway, down to the even one
+            (1.0 + 3.0 / 256.0, 0x3f82), // halfway, up to the even one
+            (f32::MAX, 0x7f80),          // rounds up to infinity
             (f32::NEG_INFINITY, 0xff80),
             (0.0, 0),
         ];

@@ -237,8 +237,10 @@ fn serve(
         let moved = network.look();
         if inbox.failure().is_some() {
             network.linger();
-            // A process is dead or cut off, so the end of MPI, which waits for
-            // all processes, would never come.
+            // A process is dead or cut off, so messages to it are never
+            // complete, and the end of MPI, which waits for all processes, would
+            // never come.
+            mem::forget(mem::take(&mut network.outgoing));
             mem::forget(universe);
             return;
         }

@@ -14,7 +14,7 @@ use crate::fit::Data;
 use crate::history::Evaluation;
 use crate::metrics::Metric;
 use crate::step::{Step, loss_not_finite};
-use crate::trainer::{EVALUATION_BATCH, Gathered, Trainer, Values};
+use crate::trainer::{EVALUATION_BATCH, Gathered, Metrics, Trainer, Values};
 
 /// The label of the random streams of shards.
 const SHARDS: u64 = 0x5348_4152_4453;
@@ -167,7 +167,7 @@ where
 {
     model: &'a M,
     loss: &'a L,
-    metrics: &'a [Box<dyn Metric<Y, Values<M, I, T>>>],
+    metrics: &'a Metrics<Y, Values<M, I, T>>,
 }
 
 /// [`SharedBatch`] of a trainer.

@@ -24,7 +24,7 @@ pub(crate) const EVALUATION_BATCH: usize = 128;
 pub(crate) type Values<M, I, T> = <<M as Model<I, T>>::Output as Output>::Values;
 
 /// The metrics of a trainer.
-type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
+pub(crate) type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
 
 /// Trains, evaluates and applies a model.
 ///

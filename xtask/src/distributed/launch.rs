@@ -91,11 +91,15 @@ impl Launcher {
 /// What the processes printed, line by line.
 pub(super) struct Output(Vec<String>);
 
+/// What follows the number of the process in a line.
+fn hash_in(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("process ")?.split_once(": ")?.1)
+}
+
 impl Output {
     /// The hashes that the processes printed.
     pub(super) fn hashes(&self) -> impl Iterator<Item = &str> {
-        let of = |line: &str| line.strip_prefix("process ").and_then(|rest| rest.split_once(": "));
-        let hashes = self.0.iter().filter_map(move |line| Some(of(line)?.1));
+        let hashes = self.0.iter().filter_map(|line| hash_in(line));
         hashes.filter(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
 

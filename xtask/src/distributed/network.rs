@@ -1,64 +1,74 @@
-//! Two hosts in network namespaces, with a link that delays and loses packets, or fails.
+//! Two hosts in network namespaces, with a link that delays and loses packets, or is cut.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::launch::{self, Launcher};
-use super::{INSTRUCTIONS, TIME_LIMIT, hash_of};
+use super::{INSTRUCTIONS, SHORT, TIME_LIMIT, hash_of};
 use crate::{Result, process};
 
 /// The hosts: namespace, network device and address.
 const HOSTS: [[&str; 3]; 2] =
     [["dendra-host-1", "dendra1", "10.83.0.1"], ["dendra-host-2", "dendra2", "10.83.0.2"]];
 
-/// What the link does to packets.
-const LINKS: [&[&str]; 3] =
-    [&["delay", "1ms"], &["delay", "5ms", "2ms", "loss", "1%"], &["rate", "100mbit"]];
+/// What the link does to packets: their delay in milliseconds, and how many of a hundred it loses.
+const LINKS: [[&str; 2]; 2] = [["1", "0"], ["5", "1"]];
 
-/// The namespaces, which are removed in the end.
-struct Hosts;
+/// The program of the link, which takes no module of the kernel except TUN.
+const LINK: &str = "xtask/src/distributed/link.py";
+
+/// The hosts, and the program that carries packets between them. They are removed in the end.
+struct Hosts(Child);
+
+fn remove_spaces() {
+    for [space, ..] in HOSTS {
+        let _ = Command::new("ip").args(["netns", "del", space]).output();
+    }
+}
 
 impl Hosts {
-    fn new() -> Result<Self> {
+    fn new(root: &Path, link: [&str; 2]) -> Result<Self> {
         // What an interrupted run has left.
-        drop(Self);
-        let ip = |words: &str| {
-            let mut command = Command::new("ip");
-            process::run(command.args(words.split(' ')))
-        };
+        remove_spaces();
         for [space, ..] in HOSTS {
-            ip(&format!("netns add {space}"))?;
+            process::run(Command::new("ip").args(["netns", "add", space]))?;
         }
-        let hosts = Self;
-        let [[first, device, _], [second, other, _]] = HOSTS;
-        ip(&format!("link add {device} netns {first} type veth peer name {other} netns {second}"))?;
-        for [space, device, address] in HOSTS {
-            ip(&format!("-n {space} addr add {address}/24 dev {device}"))?;
-            ip(&format!("-n {space} link set {device} up"))?;
-            ip(&format!("-n {space} link set lo up"))?;
+        let mut command = Command::new("python3");
+        command.arg(root.join(LINK)).args(HOSTS.as_flattened()).args(link);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            remove_spaces();
+            format!("python3 is missing: {error}")
+        })?;
+        let mut ready = String::new();
+        let stdout = child.stdout.take().map(BufReader::new);
+        stdout.map(|mut lines| lines.read_line(&mut ready));
+        let hosts = Self(child);
+        match ready.trim() {
+            "ready" => Ok(hosts),
+            _ => Err("the link between two hosts cannot be made".to_owned()),
         }
-        Ok(hosts)
     }
 
-    /// Sets what both ends of the link do.
-    fn link(&self, does: &[&str]) -> Result {
-        for [space, device, _] in HOSTS {
-            let mut command = Command::new("tc");
-            command.args(["-n", space, "qdisc", "replace", "dev", device, "root", "netem"]);
-            process::run(command.args(does))?;
-        }
-        Ok(())
+    /// Lets no packet through any more.
+    fn cut(&self) -> Result {
+        process::run(Command::new("kill").args(["-STOP", &self.0.id().to_string()]))
+    }
+
+    fn mend(&self) -> Result {
+        process::run(Command::new("kill").args(["-CONT", &self.0.id().to_string()]))
     }
 }
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        for [space, ..] in HOSTS {
-            let _ = Command::new("ip").args(["netns", "del", space]).output();
-        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        remove_spaces();
     }
 }
 
@@ -92,38 +102,44 @@ fn command(launcher: &Launcher, work: &Path, program: &Path) -> Result<Command> 
 }
 
 /// Runs on two hosts with each kind of link, then cuts the link.
-pub(super) fn run(launcher: &Launcher, program: &Path, work: &Path, expected: &str) -> Result {
+pub(super) fn run(
+    root: &Path,
+    launcher: &Launcher,
+    program: &Path,
+    work: &Path,
+    expected: &str,
+) -> Result {
     if !launcher.is_openmpi() {
         println!("hosts in network namespaces are started only with Open MPI: left out");
         return Ok(());
     }
-    for (name, package) in [("ip", "iproute2"), ("tc", "iproute2"), ("unshare", "util-linux")] {
+    for (name, package) in [("ip", "iproute2"), ("unshare", "util-linux"), ("python3", "python3")] {
         if Command::new(name).arg("-V").output().is_err() {
             return Err(format!("{name} is missing (Debian: {package})"));
         }
     }
-    let hosts = Hosts::new().map_err(|error| {
-        format!(
-            "{error}\nhosts in network namespaces need the rights of root and the kernel's veth"
-        )
-    })?;
+    let hosts = |link| {
+        Hosts::new(root, link).map_err(|error| {
+            format!("{error}\nhosts in network namespaces need the rights of root and /dev/net/tun")
+        })
+    };
     for link in LINKS {
-        hosts.link(link)?;
+        let [delay, lost] = link;
+        let name = format!("two hosts, {delay} ms and {lost} % of packets lost");
+        let _hosts = hosts(link)?;
         let start = Instant::now();
-        let output = launch::output(command(launcher, work, program)?.arg("--quiet"))?;
+        let output = launch::output(command(launcher, work, program)?.args(SHORT).arg("--quiet"))?;
         let hash = hash_of(&output, 2)?;
         if hash != expected {
-            return Err(format!("two hosts, {}: {hash}, expected {expected}", link.join(" ")));
+            return Err(format!("{name}: {hash}, expected {expected}"));
         }
-        let seconds = start.elapsed().as_secs_f64();
-        println!("two hosts, {}: the same hash, {seconds:.1} s", link.join(" "));
+        println!("{name}: the same hash, {:.1} s", start.elapsed().as_secs_f64());
     }
-    cut(launcher, program, work, &hosts)
+    cut(launcher, program, work, &hosts(["1", "0"])?)
 }
 
 /// Cuts the link in the middle of a run: both processes name the other one.
 fn cut(launcher: &Launcher, program: &Path, work: &Path, hosts: &Hosts) -> Result {
-    hosts.link(&["delay", "5ms"])?;
     let folder = work.join("cut");
     let mut command = command(launcher, work, program)?;
     command.arg("--folder").arg(&folder).args(["--time-limit", &TIME_LIMIT.to_string()]);
@@ -134,14 +150,14 @@ fn cut(launcher: &Launcher, program: &Path, work: &Path, hosts: &Hosts) -> Resul
     {
         thread::sleep(Duration::from_millis(20));
     }
-    hosts.link(&["loss", "100%"])?;
-    thread::sleep(Duration::from_secs(TIME_LIMIT + 3));
+    hosts.cut()?;
     // What the second host prints comes over the same link.
-    hosts.link(&["delay", "1ms"])?;
+    thread::sleep(Duration::from_secs(TIME_LIMIT + 1));
+    hosts.mend()?;
     let output = running.finish(Duration::from_secs(60))?;
-    if !output.blames(0, 1) {
-        return Err(format!("process 0 must name process 1:\n{}", output.text()));
+    if !(output.blames(0, 1) && output.blames(1, 0)) {
+        return Err(format!("each process must name the other one:\n{}", output.text()));
     }
-    println!("link cut: process 0 named process 1");
+    println!("link cut: each process named the other one");
     Ok(())
 }
