@@ -34,6 +34,8 @@ pub struct Network {
 /// The model by its format.
 pub(crate) enum Kind {
     Sequential(Box<Sequential>),
+    #[cfg(feature = "quantised")]
+    Quantised(Box<dendra_quant::Quantised>),
     #[cfg(feature = "onnx")]
     Onnx(Box<dendra_onnx::Model>),
 }
@@ -43,6 +45,8 @@ impl Network {
     pub fn format(&self) -> Format {
         match &self.model {
             Kind::Sequential(_) => Format::Safetensors,
+            #[cfg(feature = "quantised")]
+            Kind::Quantised(_) => Format::Safetensors,
             #[cfg(feature = "onnx")]
             Kind::Onnx(_) => Format::Onnx,
         }
@@ -108,7 +112,7 @@ impl Network {
     /// of a user's own, take each sample for itself in evaluation; an ONNX model
     /// may compute anything from its inputs.
     pub fn has_independent_samples(&self) -> bool {
-        matches!(self.model, Kind::Sequential(_))
+        self.format() == Format::Safetensors
     }
 
     /// The outputs for inputs by name, in the order of
@@ -136,6 +140,16 @@ impl Network {
                 };
                 Ok(vec![output?.into_value().into()])
             }
+            #[cfg(feature = "quantised")]
+            Kind::Quantised(model) => match &inputs[0].1 {
+                Value::Tensor(x) => {
+                    let outputs = model.run_on(std::slice::from_ref(x))?;
+                    Ok(outputs.into_iter().map(Value::from).collect())
+                }
+                Value::Texts(..) => {
+                    Err(Error::argument("Network::run", "expected numbers, got texts"))
+                }
+            },
             #[cfg(feature = "onnx")]
             Kind::Onnx(model) => crate::onnx::run(model, &self.outputs, inputs),
         }

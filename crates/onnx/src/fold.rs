@@ -9,12 +9,21 @@ use crate::value::Value;
 /// How many elements may be computed beside those that the file holds.
 const MOST_ELEMENTS: usize = 1 << 16;
 
+/// Whether constants of integers become floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dequantise {
+    /// They do.
+    Yes,
+    /// They stay, so that operators on integers can use them.
+    No,
+}
+
 /// Runs the steps of a plan that depend on nothing but constants, and removes
 /// them. Parameters are no constants, since training changes them.
 ///
 /// The work is bounded by the constants of the plan: only operators are run
 /// whose outputs are not larger than their inputs.
-pub(crate) fn fold(plan: &mut Plan) {
+pub(crate) fn fold(plan: &mut Plan, dequantise: Dequantise) {
     let mut constants: HashMap<usize, Value> = plan.constants.drain(..).collect();
     // An input with a default is not a constant.
     let is_fixed = |slot: &usize, inputs: &[usize]| !inputs.contains(slot);
@@ -31,7 +40,8 @@ pub(crate) fn fold(plan: &mut Plan) {
         let folded = inputs.collect::<Option<Vec<_>>>().and_then(|inputs| {
             let sizes: Vec<usize> = inputs.iter().flatten().map(|&value| size(value)).collect();
             let cost: usize = sizes.iter().sum();
-            if !may_fold(&step, &sizes) || cost > left {
+            let stays = dequantise == Dequantise::No && step.node.operator == "DequantizeLinear";
+            if stays || !may_fold(&step, &sizes) || cost > left {
                 return None;
             }
             left -= cost;

@@ -56,8 +56,7 @@ fn compare(
     let before = fs::metadata(&path).map_err(|error| Error::io(&path, error))?.len();
     let (right, seconds) = measured(&floats, test)?;
     println!("{name:12} {:18} {:.2} %, {before:8} bytes, {seconds:.3} s", "floats", right);
-    for scheme in
-        [Scheme::Static, Scheme::Dynamic, Scheme::WeightsIn8Bits, Scheme::WeightsIn4Bits]
+    for scheme in [Scheme::Static, Scheme::Dynamic, Scheme::WeightsIn8Bits, Scheme::WeightsIn4Bits]
     {
         let network = quantizer.finish(scheme)?;
         network.save(&path)?;

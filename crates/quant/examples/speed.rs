@@ -5,6 +5,7 @@
 //! cargo run --release -p dendra-quant --example speed [threads]
 //! ```
 
+use std::fs;
 use std::time::Instant;
 
 use dendra_models::ResNet;
@@ -45,22 +46,35 @@ fn compare(name: &str, model: &impl Module, x: &Tensor, repetitions: usize) -> R
     quantizer.observe(x)?;
     let quantised = quantizer.finish(Scheme::Static)?;
     let mut times = [Vec::new(), Vec::new()];
+    let start = Instant::now();
     for _ in 0..ROUNDS {
-        let begin = Instant::now();
+        let begin = seconds(start);
         for _ in 0..repetitions {
             model.forward(&Var::new(x.clone()))?;
         }
-        times[0].push(begin.elapsed());
-        let begin = Instant::now();
+        let middle = seconds(start);
         for _ in 0..repetitions {
             quantised.predict(x)?;
         }
-        times[1].push(begin.elapsed());
+        times[0].push(middle - begin);
+        times[1].push(seconds(start) - middle);
     }
     let [floats, integers] = times.map(|mut times| {
-        times.sort();
-        1e3 * times[ROUNDS / 2].as_secs_f64() / repetitions as f64
+        times.sort_by(f64::total_cmp);
+        1e3 * times[ROUNDS / 2] / repetitions as f64
     });
     println!("{name:28} {floats:9.3} {integers:9.3} {:7.2}", floats / integers);
     Ok(())
+}
+
+/// The processor time of this thread where Linux tells it, which other programs
+/// disturb little; otherwise the time since the start. With several threads, the
+/// time since the start.
+fn seconds(start: Instant) -> f64 {
+    let on_cpu = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = on_cpu.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    match nanoseconds.filter(|_| dendra_tensor::num_threads() == 1) {
+        Some(nanoseconds) => nanoseconds * 1e-9,
+        None => start.elapsed().as_secs_f64(),
+    }
 }

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn each_filter_uses_the_whole_range() {
-        let (integers, scales) = by_filter(&[0.5, -1.0, 0.25, 100.0, 0.0, -30.0, 0.0, 0.0], 4, 127.0);
+        let (integers, scales) =
+            by_filter(&[0.5, -1.0, 0.25, 100.0, 0.0, -30.0, 0.0, 0.0], 4, 127.0);
         assert_eq!(integers, [64, -127, 0, 127, 0, -127, 0, 0]);
         assert_eq!(scales[3], 1.0);
     }

@@ -108,9 +108,8 @@ impl<L: Weighted, S> Aware<L, S> {
         let mut range = [0, 1].map(|index| self.range.value().to_vec()[index]);
         if let Some(tape) = x.tape().filter(|tape| tape.is_training()) {
             let values = x.value().to_vec();
-            let batch = values.iter().fold([0.0_f32; 2], |[low, high], &x| {
-                [low.min(x), high.max(x)]
-            });
+            let batch =
+                values.iter().fold([0.0_f32; 2], |[low, high], &x| [low.min(x), high.max(x)]);
             let is_first = range == [0.0; 2];
             let weight = if is_first { 1.0 } else { MOMENTUM };
             tape.update_towards(&self.range, Tensor::from(batch), weight);

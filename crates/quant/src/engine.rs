@@ -179,13 +179,8 @@ impl Tensors for Given {
 /// The pooling of an operation that is a convolution with it, on floats.
 fn pool_of_floats(step: &Pool, x: &Tensor<f32>) -> Result<Slot> {
     let Window { kernel, stride, padding, dilation } = step.window;
-    let options = Pool2dOptions {
-        kernel_size: kernel,
-        stride,
-        padding,
-        dilation,
-        ceil_mode: false,
-    };
+    let options =
+        Pool2dOptions { kernel_size: kernel, stride, padding, dilation, ceil_mode: false };
     Ok(Slot::of_floats(x.max_pool2d(options)?))
 }
 

@@ -75,9 +75,11 @@ impl FewBits {
                 }
                 match bits {
                     8 => data.extend(integers.map(|integer| integer as u8)),
-                    _ => data.extend(integers.chunks(2).map(|pair| {
-                        (pair[0] + 8) as u8 | ((pair[1] + 8) as u8) << 4
-                    })),
+                    _ => data.extend(
+                        integers
+                            .chunks(2)
+                            .map(|pair| (pair[0] + 8) as u8 | ((pair[1] + 8) as u8) << 4),
+                    ),
                 }
                 scales.push(scale);
             }

@@ -142,17 +142,13 @@ impl Quantised {
     pub fn from_file(file: StateFile, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let contents = Contents::of(file, path)?;
-        let floats = StateFile {
-            state: contents.with_blanks(path)?,
-            metadata: contents.metadata.clone(),
-        };
+        let floats =
+            StateFile { state: contents.with_blanks(path)?, metadata: contents.metadata.clone() };
         let model = Sequential::from_file(floats, path)?;
         let shape: Shape = [2].into_iter().chain(model.input_shape().iter().copied()).collect();
         let trace = match model.takes_tokens() {
             true => Trace::of(&model, &Tensor::<i64>::zeros(shape))?,
-            false => {
-                Trace::of(&model, &Tensor::<f32>::normal(shape, 0.0, 1.0, &mut Rng::seed(0)))?
-            }
+            false => Trace::of(&model, &Tensor::<f32>::normal(shape, 0.0, 1.0, &mut Rng::seed(0)))?,
         };
         contents.into_network(trace, path)
     }
@@ -231,7 +227,9 @@ impl Contents {
                         .map_err(|error| wrong(format!("layer {name}: {error}")))?;
                     LayerState::FewBits(weights, bias.clone())
                 }
-                _ => return Err(wrong(format!("the weights of layer {name} do not fit {shape:?}"))),
+                _ => {
+                    return Err(wrong(format!("the weights of layer {name} do not fit {shape:?}")));
+                }
             };
             if *bias.shape() != [filters] {
                 return Err(wrong(format!("the bias of layer {name} does not fit {shape:?}")));
@@ -243,9 +241,10 @@ impl Contents {
         let elements = |shape: &[usize]| {
             shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length))
         };
-        let replaced = description.folded.values().try_fold(0_usize, |sum, shape| {
-            sum.checked_add(elements(shape)?)
-        });
+        let replaced = description
+            .folded
+            .values()
+            .try_fold(0_usize, |sum, shape| sum.checked_add(elements(shape)?));
         let held: usize = layers.values().map(LayerState::elements).sum();
         if replaced.is_none_or(|replaced| replaced > held) {
             return Err(wrong("replaces more weights than it holds".to_owned()));
@@ -266,9 +265,7 @@ impl Contents {
                     // A variance is not 0.
                     let value = if name.ends_with("running_var") { 1.0 } else { 0.0 };
                     let blank = Tensor::<f32>::scalar(value).broadcast_to(shape);
-                    blank
-                        .map_err(|error| Error::file(path, format!("{name}: {error}")))?
-                        .into()
+                    blank.map_err(|error| Error::file(path, format!("{name}: {error}")))?.into()
                 }
             };
             state.insert(name.clone(), blank);

@@ -88,9 +88,10 @@ impl Quantised {
         let is_static = scheme == Scheme::Static;
         let plan = Plan::of(&trace, is_static, &|layer| layers.contains_key(&layer.name))?;
         let range_of = |slot: usize| {
-            ranges.get(&plan.seen_at(slot)).copied().ok_or_else(|| {
-                Error::argument("Quantised", format!("value {slot} has no range"))
-            })
+            ranges
+                .get(&plan.seen_at(slot))
+                .copied()
+                .ok_or_else(|| Error::argument("Quantised", format!("value {slot} has no range")))
         };
         let units = plan.units(&range_of)?;
         let (mut rest, mut folded) = (state.clone(), BTreeMap::new());

@@ -198,11 +198,12 @@ impl Quantizer {
             }
         }
         let seen = &mut self.seen;
-        self.trace.replay_watched(inputs, &mut |value| {
-            match (seen.get_mut(&value.index), value.value.downcast()) {
-                (Some(histogram), Some(x)) => histogram.count(x),
-                _ => Ok(()),
-            }
+        self.trace.replay_watched(inputs, &mut |value| match (
+            seen.get_mut(&value.index),
+            value.value.downcast(),
+        ) {
+            (Some(histogram), Some(x)) => histogram.count(x),
+            _ => Ok(()),
         })?;
         Ok(())
     }

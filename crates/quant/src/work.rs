@@ -5,7 +5,7 @@ use dendra_tensor::{Error, Result, Tensor};
 use crate::affine::Affine;
 use crate::few_bits::FewBits;
 use crate::kernels::{
-    Dequantise, DepthwiseWeights, Finish, Image, Packed, PerRow, Requantise, Source, Window,
+    DepthwiseWeights, Dequantise, Finish, Image, Packed, PerRow, Requantise, Source, Window,
     depthwise, product, to_channels_first,
 };
 use crate::layers::{ALL, Kind, Layer};
@@ -96,11 +96,8 @@ impl Static {
     fn run(&self, layer: &Layer, slot: &mut Slot) -> Result<Slot> {
         let x = slot.bytes(self.input, layer.kind != Kind::Linear)?;
         let Some(unit) = self.output else {
-            let finish = Dequantise {
-                offsets: &self.offsets,
-                scales: &self.scales,
-                limits: layer.limits,
-            };
+            let finish =
+                Dequantise { offsets: &self.offsets, scales: &self.scales, limits: layer.limits };
             let (data, shape) = self.matrix.apply(layer, x, &finish)?;
             return Ok(Slot::of_floats(in_order(layer.kind, data, shape)?));
         };
@@ -212,8 +209,8 @@ impl Matrix {
         match self {
             Self::Packed(packed) => {
                 // The windows of one pixel are the pixels.
-                let is_pixels = window
-                    == Window { kernel: [1; 2], stride: [1; 2], padding: [0; 2], ..window };
+                let is_pixels =
+                    window == Window { kernel: [1; 2], stride: [1; 2], padding: [0; 2], ..window };
                 let source = match is_pixels {
                     true => Source::Rows(&x.data),
                     false => Source::Windows(image),

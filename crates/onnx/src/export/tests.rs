@@ -1,6 +1,7 @@
 //! Exports compute what the models compute. `check_exports.py` in the folder of
 //! tests repeats the comparison with ONNX Runtime.
 
+mod integers;
 #[path = "../../../nn/tests/traces/networks.rs"]
 mod networks;
 mod operations;

@@ -27,8 +27,8 @@ pub struct Addition {
 /// When an operand is shorter than `out`.
 pub fn add(addition: &Addition, [a, b]: [&[u8]; 2], out: &mut [u8]) {
     let Addition { ratios, zeros, zero, limits } = *addition;
-    let shift = f32::from(zero)
-        - (ratios[0] * f32::from(zeros[0]) + ratios[1] * f32::from(zeros[1]));
+    let shift =
+        f32::from(zero) - (ratios[0] * f32::from(zeros[0]) + ratios[1] * f32::from(zeros[1]));
     let limits = limits.map(f32::from);
     for_each_chunk(out, CHUNK, 1, |index, out| {
         let a = &a[index * CHUNK..][..out.len()];

@@ -78,8 +78,8 @@ impl Image<'_> {
                 out.fill(padding);
                 continue;
             }
-            let line = &self.data[(image + y as usize) * width * self.channels..]
-                [..width * self.channels];
+            let line =
+                &self.data[(image + y as usize) * width * self.channels..][..width * self.channels];
             if self.window.dilation[1] == 1 {
                 // The taps inside lie side by side.
                 let first = (-left).clamp(0, taps as isize) as usize;

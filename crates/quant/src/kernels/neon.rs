@@ -9,13 +9,7 @@ use std::arch::aarch64::*;
 ///
 /// The slices must have the lengths that `Lane::tile` asks for.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn neon(
-    a: &[i16],
-    stride: usize,
-    rows: usize,
-    panel: &[i8],
-    sums: &mut [i32],
-) {
+pub(super) unsafe fn neon(a: &[i16], stride: usize, rows: usize, panel: &[i8], sums: &mut [i32]) {
     let (a, panel, sums) = (a.as_ptr(), panel.as_ptr(), sums.as_mut_ptr());
     match rows {
         // SAFETY: the caller's.

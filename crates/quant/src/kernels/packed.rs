@@ -256,17 +256,18 @@ fn of_panel<L: Lane, F: Finish>(
     let width = level.columns().min(packed.columns - column);
     let rows = (out.len() + columns - width) / columns;
     let mut sums = [0; MAX_TILE];
-    for row in (0..rows).step_by(level.rows()) {
-        let count = level.rows().min(rows - row);
-        L::tile(level, &left[row * stride..], stride, count, packed.panel(panel), &mut sums);
-        dispatch(
-            #[inline(always)]
-            || {
+    dispatch(
+        #[inline(always)]
+        || {
+            for row in (0..rows).step_by(level.rows()) {
+                let count = level.rows().min(rows - row);
+                let left = &left[row * stride..];
+                L::tile(level, left, stride, count, packed.panel(panel), &mut sums);
                 for (index, sums) in sums.chunks_exact(level.columns()).take(count).enumerate() {
                     let out = &mut out[(row + index) * columns..][..width];
                     finish.finish(first + row + index, column, &sums[..width], out);
                 }
-            },
-        );
-    }
+            }
+        },
+    );
 }

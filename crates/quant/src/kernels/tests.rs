@@ -15,9 +15,8 @@ fn naive(a: &[u8], weights: &[i8], rows: usize, columns: usize, depth: usize) ->
     let mut sums = Vec::new();
     for row in 0..rows {
         for column in 0..columns {
-            let products = (0..depth).map(|k| {
-                i32::from(a[row * depth + k]) * i32::from(weights[column * depth + k])
-            });
+            let products = (0..depth)
+                .map(|k| i32::from(a[row * depth + k]) * i32::from(weights[column * depth + k]));
             sums.push(products.sum());
         }
     }

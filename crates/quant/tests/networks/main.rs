@@ -104,7 +104,10 @@ fn a_sample_has_the_same_bits_alone_and_in_a_batch() {
             let one = network.predict(&x.index_select(0, &[sample]).unwrap()).unwrap();
             assert_eq!(one, all.index_select(0, &[sample]).unwrap(), "{scheme:?}");
         }
-        assert_eq!(*network.predict(&Tensor::<f32>::zeros([0, 3, 12, 12])).unwrap().shape(), [0, 5]);
+        assert_eq!(
+            *network.predict(&Tensor::<f32>::zeros([0, 3, 12, 12])).unwrap().shape(),
+            [0, 5]
+        );
     }
 }
 
@@ -141,8 +144,7 @@ fn files_hold_the_network_in_a_quarter_of_the_size() {
     let x = Tensor::normal([4, 3, 12, 12], 0.0, 1.0, rng);
     let mut quantizer = quantizer(&model, &x);
     let path = folder.path().join("net.safetensors");
-    for scheme in
-        [Scheme::Static, Scheme::Dynamic, Scheme::WeightsIn8Bits, Scheme::WeightsIn4Bits]
+    for scheme in [Scheme::Static, Scheme::Dynamic, Scheme::WeightsIn8Bits, Scheme::WeightsIn4Bits]
     {
         let mut network = quantizer.finish(scheme).unwrap();
         network.set_metadata("classes", "a,b");
@@ -212,4 +214,3 @@ fn static_networks_need_the_ranges_of_their_activations() {
     let none = Sequential::input([4]).relu().build(&mut Rng::seed(6)).unwrap();
     assert!(Quantizer::of(&none, &x).is_err());
 }
-
