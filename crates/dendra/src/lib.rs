@@ -21,6 +21,8 @@ pub use dendra_onnx as onnx;
 pub use dendra_optim as optim;
 #[cfg(feature = "privacy")]
 pub use dendra_privacy as privacy;
+#[cfg(feature = "quant")]
+pub use dendra_quant as quant;
 pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]

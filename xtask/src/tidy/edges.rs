@@ -87,6 +87,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "dendra-onnx",
             "dendra-privacy",
             "dendra-distributed",
+            "dendra-quant",
             "dendra-deploy",
         ],
     ),
