@@ -53,11 +53,15 @@ fn train(options: &Options, pool: Pool, seed: u64, plan: Option<Plan>) -> Result
     if let Some(privacy) = &mut privacy {
         fit = fit.gradients(privacy);
     }
-    trainer.fit(&Subset::new(pool, members)?, fit)?;
+    trainer.fit(&Subset::new(pool, members.clone())?, fit)?;
     let model = trainer.into_parts().0;
     let (pictures, labels) = pool.batch(&(0..pool.len()).collect::<Vec<_>>())?;
     let logits = model.forward(&Var::new(pictures))?;
+    let mut accuracy = Accuracy::new();
+    let own = logits.value().index_select(0, &members)?;
+    accuracy.update(&own, &labels.index_select(0, &members)?)?;
     Ok(Trained {
+        accuracy: accuracy.value(),
         shadow: Shadow { confidences: confidences(logits.value(), &labels)?, member },
         model,
     })
@@ -65,6 +69,8 @@ fn train(options: &Options, pool: Pool, seed: u64, plan: Option<Plan>) -> Result
 
 struct Trained {
     model: Sequential,
+    /// The accuracy in training.
+    accuracy: f64,
     shadow: Shadow,
 }
 
@@ -81,7 +87,7 @@ fn attack(options: &Options, pool: Pool, test: Pool, plan: Option<Plan>) -> Resu
     // Scores of members and of others, by the loss and by the ratio.
     let mut scores = [const { [const { Vec::new() }; 2] }; 2];
     let mut right = [0.0; 2];
-    for (target, Trained { model, shadow }) in models.iter().enumerate() {
+    for (target, Trained { model, accuracy, shadow }) in models.iter().enumerate() {
         let others = models.iter().enumerate().filter(|(index, _)| *index != target);
         let others: Vec<&Shadow> = others.map(|(_, trained)| &trained.shadow).collect();
         // Few networks may leave a picture that all or none of them know.
@@ -102,9 +108,7 @@ fn attack(options: &Options, pool: Pool, test: Pool, plan: Option<Plan>) -> Resu
                 scores[attack][usize::from(!member)].push(*score);
             }
         }
-        let correct = shadow.confidences.iter().zip(&shadow.member);
-        let correct = correct.filter(|(confidence, member)| **member && **confidence > 0.0).count();
-        right[0] += correct as f64 / options.more.members as f64;
+        right[0] += accuracy;
         let mut accuracy = Accuracy::new();
         for batch in DataLoader::new(test).batch_size(1000).epoch(0) {
             let (x, y) = batch?;
@@ -156,10 +160,8 @@ fn main() -> Result<()> {
         lines.push((format!("{name}, by the loss"), by_loss));
         lines.push((format!("{name}, by likelihoods"), by_ratio));
     }
-    println!(
-        "\nno attack on the private networks can have an advantage above {:.3}",
-        most_advantage(epsilon, delta)
-    );
+    let most = most_advantage(epsilon, delta);
+    println!("\non average, no attack on such private networks has an advantage above {most:.3}");
 
     let chart = |title: &str, most: f64| {
         let chart = Chart::new("others that are taken for members", "members that are found");

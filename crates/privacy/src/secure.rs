@@ -34,4 +34,7 @@ pub(crate) type Secret = [u8; 32];
 /// The two shares for another client, encrypted, with the tag.
 pub(crate) type Sealed = [u8; keys::SEALED];
 
+/// Sealed shares, each with the client that sent or gets it.
+pub(crate) type Letters = Vec<(u32, Sealed)>;
+
 const NAME: &str = "secure aggregation";

@@ -14,7 +14,7 @@ use super::fixed_point::FixedPoint;
 use super::message::{Kind, Reader, Writer};
 use super::participant::Participant;
 use super::transport::{Request, Transport};
-use crate::secure::{Advert, Client, Reveal, Sealed, Secret, Server};
+use crate::secure::{Advert, Client, Letters, Reveal, Sealed, Secret, Server};
 
 /// The most samples of a client, so that their sum fits into 64 bits.
 const MOST_SAMPLES: usize = 1 << 32;
@@ -227,7 +227,7 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
 
         let mut model = Writer::default();
         model.model(&self.model);
-        let request = |(client, sealed): (u32, Vec<(u32, Sealed)>)| {
+        let request = |(client, sealed): (u32, Letters)| {
             let mut message = Writer::of(Kind::Mask);
             message.f64(settings.limit).u32(chosen.len() as u32);
             message.f64(max_norm.unwrap_or(f64::INFINITY));

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng;
 use x25519_dalek::StaticSecret;
 
 use super::keys::{self, Advert, Purpose};
-use super::{NAME, Sealed, Secret, shamir};
+use super::{Letters, NAME, Sealed, Secret, shamir};
 
 /// A client in one round. Its keys and seeds are new in each.
 pub(crate) struct Client {
@@ -88,7 +88,7 @@ impl Client {
         &mut self,
         adverts: &[(u32, Advert)],
         threshold: usize,
-    ) -> Result<([u8; 32], Vec<(u32, Sealed)>)> {
+    ) -> Result<(Secret, Letters)> {
         let Stage::New = self.stage else {
             return refuse("the shares of this round were sent already");
         };

@@ -6,7 +6,7 @@ use dendra_tensor::{Error, Result};
 use x25519_dalek::StaticSecret;
 
 use super::keys::{self, Advert, Purpose};
-use super::{NAME, Sealed, Secret, shamir};
+use super::{Letters, NAME, Sealed, Secret, shamir};
 
 /// The server in one round. After each exchange it knows who is left.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(crate) struct Server {
 
 /// The shares that a client reveals, each with the client whose secret it is.
 pub(crate) type Reveal = (u32, Vec<(u32, Secret)>);
+
+/// What a client sends in the second exchange, with what shows that its seed is
+/// right.
+pub(crate) type Shares = (u32, [u8; 32], Letters);
 
 impl Server {
     /// A round of the clients with these keys, in ascending order. More than
@@ -73,14 +77,10 @@ impl Server {
     /// # Errors
     ///
     /// When too few clients are left.
-    #[expect(clippy::type_complexity, reason = "who gets what from whom")]
-    pub(crate) fn pass_on(
-        &mut self,
-        shares: Vec<(u32, [u8; 32], Vec<(u32, Sealed)>)>,
-    ) -> Result<BTreeMap<u32, Vec<(u32, Sealed)>>> {
+    pub(crate) fn pass_on(&mut self, shares: Vec<Shares>) -> Result<BTreeMap<u32, Letters>> {
         self.enough(shares.len())?;
         self.commitments = shares.iter().map(|(id, commitment, _)| (*id, *commitment)).collect();
-        let mut inboxes: BTreeMap<u32, Vec<(u32, Sealed)>> =
+        let mut inboxes: BTreeMap<u32, Letters> =
             self.commitments.keys().map(|id| (*id, Vec::new())).collect();
         for (from, _, sealed) in shares {
             for (to, sealed) in sealed {

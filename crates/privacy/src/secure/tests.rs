@@ -112,7 +112,7 @@ fn too_few_clients_end_the_round() {
 }
 
 /// Three clients after the second exchange, and the server.
-fn shared() -> (Vec<Client>, Server, BTreeMap<u32, Vec<(u32, Sealed)>>) {
+fn shared() -> (Vec<Client>, Server, BTreeMap<u32, Letters>) {
     let mut clients: Vec<Client> = (0..3).map(|id| Client::new(id, 0).unwrap()).collect();
     let adverts: Vec<(u32, Advert)> = (0..).zip(clients.iter().map(Client::advert)).collect();
     let mut server = Server::new(0, adverts.clone(), 0.5).unwrap();
@@ -139,7 +139,8 @@ fn a_client_never_reveals_both_secrets_of_another() {
 fn what_the_server_must_not_ask_for_is_refused() {
     let fresh = || Client::new(0, 0).unwrap();
     let others: Vec<(u32, Advert)> = (1..4).map(|id| (id, fresh().advert())).collect();
-    let refused = |list: fn(Vec<(u32, Advert)>) -> Vec<(u32, Advert)>, threshold, part: &str| {
+    type Adverts = Vec<(u32, Advert)>;
+    let refused = |list: fn(Adverts) -> Adverts, threshold, part: &str| {
         let mut client = fresh();
         let all = [&[(0, client.advert())], &others[..]].concat();
         let error = client.share(&list(all), threshold).unwrap_err().to_string();

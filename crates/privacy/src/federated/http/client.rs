@@ -33,6 +33,9 @@ enum Trouble {
     Wrong(String),
 }
 
+/// Makes the answer of a client to a request.
+type Answer<'a> = dyn FnMut(usize, &[u8]) -> Result<Vec<u8>> + 'a;
+
 /// A request for a client.
 struct Work {
     client: usize,
@@ -85,11 +88,7 @@ impl Client {
         self.answer(clients, &mut |client, message| participant.answer(client, message))
     }
 
-    fn answer(
-        &self,
-        clients: Range<usize>,
-        answer: &mut dyn FnMut(usize, &[u8]) -> Result<Vec<u8>>,
-    ) -> Result<()> {
+    fn answer(&self, clients: Range<usize>, answer: &mut Answer<'_>) -> Result<()> {
         let fail = |message: String| Err(Error::data(self.url.clone(), message));
         let agent = self.agent();
         let mut since = Instant::now();
