@@ -20,14 +20,14 @@ struct More {
     #[arg(long, value_name = "E", default_value = "2.93")]
     epsilon: f64,
     /// The norm to which the gradient of each picture is clipped
-    #[arg(long, value_name = "C", default_value = "0.5")]
+    #[arg(long, value_name = "C", default_value = "0.1")]
     max_norm: f64,
 }
 
 fn main() -> Result<()> {
     let options = options::Options::<More>::with_defaults(
         "Trains a small convolutional network on MNIST with differential privacy",
-        &[("epochs", "20"), ("learning_rate", "1"), ("batch_size", "512")],
+        &[("epochs", "18"), ("learning_rate", "2"), ("batch_size", "512")],
     );
     let mnist = options.more.digits.load()?;
 
@@ -49,12 +49,15 @@ fn main() -> Result<()> {
     let (samples, budget) =
         (mnist.train.len(), Budget { epsilon: options.more.epsilon, delta: DELTA });
     let plan =
-        Plan::for_budget(samples, options.batch_size, options.epochs, Accountant::Renyi, budget)?;
+        Plan::for_budget(samples, options.batch_size, options.epochs, Accountant::Prv, budget)?;
     let plan = Plan { max_norm: options.more.max_norm, ..plan };
     println!("noise multiplier {:.3} for epsilon {}", plan.noise_multiplier, budget.epsilon);
-    let mut privacy = Privacy::new(plan)?.budget(Accountant::Renyi, budget);
+    let mut privacy = Privacy::new(plan)?.budget(Accountant::Prv, budget);
 
-    let optimizer = SGD::new(options.learning_rate).momentum(0.5);
+    // Large steps first; small ones at the end, in which the noise averages out.
+    let steps = options.epochs * samples.div_ceil(options.batch_size) as u64;
+    let schedule = CosineAnnealingLR::new(steps);
+    let optimizer = SGD::new(options.learning_rate).momentum(0.9).schedule(schedule);
     let mut trainer = Trainer::new(model, optimizer, CrossEntropy::new()).metric(Accuracy::new());
     let fit = options.more.run.keep(options.fit()).gradients(&mut privacy);
     trainer.fit(&mnist.train, fit.validate_on(&mnist.test)).map_err(run::explained)?;

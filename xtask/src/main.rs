@@ -8,6 +8,7 @@
 //! - `c` checks the library for C with a program in C, see [`mod@c`].
 //! - `clients` asks the server of models with clients that others have written, see [`clients`].
 //! - `conformance` compares Dendra with PyTorch on PyTorch's own samples, see [`conformance`].
+//! - `distributed` trains on several processes with MPI, see [`distributed`].
 //! - `docs` writes the generated pages in `docs/`.
 //! - `embedded` compares a program that only predicts with its budget, see [`embedded`].
 //! - `python` builds the Python package and runs its tests, see [`mod@python`].
@@ -25,6 +26,7 @@ mod c;
 mod check;
 mod clients;
 mod conformance;
+mod distributed;
 mod embedded;
 mod metadata;
 mod process;
@@ -64,6 +66,8 @@ enum Command {
     Clients,
     /// Compare Dendra with PyTorch on PyTorch's own samples.
     Conformance(conformance::Arguments),
+    /// Train on several processes with MPI: hashes, failures, a network with delay and loss.
+    Distributed(distributed::Arguments),
     /// Write docs/ops.md from the table of operations.
     Docs,
     /// Build a program that only predicts, and compare it with its budget.
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::C(arguments) => c::run(&root, &arguments),
         Command::Clients => clients::run(&root),
         Command::Conformance(arguments) => conformance::run(&root, &arguments),
+        Command::Distributed(arguments) => distributed::run(&root, &arguments),
         Command::Docs => write_docs(&root),
         Command::Embedded(arguments) => embedded::run(&root, &arguments),
         Command::Python(arguments) => python::run(&root, &arguments),

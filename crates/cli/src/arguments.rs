@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Info(Info),
     Summary(Summary),
     Convert(Convert),
+    Quantize(Quantize),
     Bench(Bench),
     Serve(Serve),
     /// Print the completions for a shell
@@ -184,6 +185,61 @@ pub(crate) struct Convert {
     /// Keep the names and layouts of Keras instead of PyTorch's
     #[arg(long)]
     pub(crate) as_stored: bool,
+}
+
+/// Make a network of integers of a model: faster, in a quarter of the size
+#[derive(Args, Debug)]
+pub(crate) struct Quantize {
+    /// A model that `dendra train` wrote
+    pub(crate) model: PathBuf,
+    /// Data like those of the training, from which the ranges of activations
+    /// are taken: a table, or a folder with a folder for each class
+    pub(crate) data: PathBuf,
+    /// The new file: .safetensors, or .onnx
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// What becomes integers
+    #[arg(long, value_enum, default_value = "static")]
+    pub(crate) scheme: Whole,
+    /// How the range of an activation follows from its values
+    #[arg(long, value_enum, default_value = "min-max")]
+    pub(crate) observer: Observe,
+    /// Percent of the values within a range, for --observer percentile
+    #[arg(long, value_name = "PERCENT", default_value = "99.99", value_parser = positive)]
+    pub(crate) percentile: f64,
+    /// Layers that stay as they are, such as 0,3
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub(crate) keep_float: Vec<String>,
+    /// Print how much each layer's integers change the outputs
+    #[arg(long)]
+    pub(crate) sensitivity: bool,
+    /// Most samples to look at [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
+    pub(crate) samples: Option<u64>,
+    #[command(flatten)]
+    pub(crate) table: TableFormat,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Whole {
+    /// Weights and activations, with fixed ranges
+    Static,
+    /// Weights and activations, with the ranges of each sample
+    Dynamic,
+    /// The weights of linear layers, in 8 bits
+    Weights8,
+    /// The weights of linear layers, in 4 bits
+    Weights4,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Observe {
+    /// All values are within the range
+    MinMax,
+    /// A percentage of them is
+    Percentile,
+    /// The range that tells the most about them
+    Entropy,
 }
 
 /// Measure latency and throughput of a model

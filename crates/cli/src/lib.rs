@@ -30,6 +30,7 @@ mod evaluate;
 mod info;
 mod model;
 mod predict;
+mod quantize;
 mod screen;
 mod serve;
 mod settings;
@@ -113,6 +114,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Info(arguments) => info::run(arguments, screen),
         Command::Summary(arguments) => info::summary(arguments, screen),
         Command::Convert(arguments) => convert::run(arguments, screen),
+        Command::Quantize(arguments) => quantize::run(arguments, screen),
         Command::Bench(arguments) => bench::run(arguments, global.threads, screen),
         Command::Serve(arguments) => serve::run(arguments, global.quiet, screen),
         Command::Completions { shell } => {

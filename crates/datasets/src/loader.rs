@@ -182,10 +182,16 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
         self.len() == 0
     }
 
+    /// The indices of an epoch's samples in the order of its batches, for a
+    /// program that gathers parts of batches itself.
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
+        self.sampling.order(self.dataset.len(), self.samples, self.seed, epoch)
+    }
+
     /// The batches of an epoch, as `(inputs, targets)`, each gathered on
     /// demand.
     pub fn epoch(&self, epoch: u64) -> Epoch<'a, D> {
-        let order = self.sampling.order(self.dataset.len(), self.samples, self.seed, epoch);
+        let order = self.order(epoch);
         Epoch {
             dataset: self.dataset,
             draw: Draw::new(self.seed, epoch),

@@ -5,6 +5,8 @@ pub use dendra_autograd as autograd;
 pub use dendra_datasets as datasets;
 #[cfg(feature = "deploy")]
 pub use dendra_deploy as deploy;
+#[cfg(feature = "distributed")]
+pub use dendra_distributed as distributed;
 #[cfg(feature = "explain")]
 pub use dendra_explain as explain;
 #[cfg(feature = "losses")]
@@ -19,6 +21,8 @@ pub use dendra_onnx as onnx;
 pub use dendra_optim as optim;
 #[cfg(feature = "privacy")]
 pub use dendra_privacy as privacy;
+#[cfg(feature = "quant")]
+pub use dendra_quant as quant;
 pub use dendra_tensor as tensor;
 pub use dendra_tensor::{num_threads, set_num_threads};
 #[cfg(feature = "train")]

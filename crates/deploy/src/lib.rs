@@ -36,6 +36,7 @@
 //! - `images`: predicts from PNG and JPEG pictures.
 //! - `tables`: predicts from rows of a table.
 //! - `onnx`: opens ONNX models.
+//! - `quantised`: opens networks of integers, which `dendra quantize` writes.
 
 mod answer;
 mod describe;
@@ -44,6 +45,8 @@ mod network;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod open;
+#[cfg(feature = "quantised")]
+mod quantised;
 mod value;
 
 pub use answer::Answer;

@@ -34,6 +34,8 @@ pub struct Network {
 /// The model, depending on the format.
 pub(crate) enum Kind {
     Sequential(Box<Sequential>),
+    #[cfg(feature = "quantised")]
+    Quantised(Box<dendra_quant::Quantised>),
     #[cfg(feature = "onnx")]
     Onnx(Box<dendra_onnx::Model>),
 }
@@ -43,6 +45,8 @@ impl Network {
     pub fn format(&self) -> Format {
         match &self.model {
             Kind::Sequential(_) => Format::Safetensors,
+            #[cfg(feature = "quantised")]
+            Kind::Quantised(_) => Format::Safetensors,
             #[cfg(feature = "onnx")]
             Kind::Onnx(_) => Format::Onnx,
         }
@@ -110,7 +114,7 @@ impl Network {
     /// including user-defined ones, process samples independently in
     /// evaluation. An ONNX model may compute anything.
     pub fn has_independent_samples(&self) -> bool {
-        matches!(self.model, Kind::Sequential(_))
+        self.format() == Format::Safetensors
     }
 
     /// Runs the network on inputs by name. The outputs are in the order of
@@ -138,6 +142,16 @@ impl Network {
                 };
                 Ok(vec![output?.into_value().into()])
             }
+            #[cfg(feature = "quantised")]
+            Kind::Quantised(model) => match &inputs[0].1 {
+                Value::Tensor(x) => {
+                    let outputs = model.run_on(std::slice::from_ref(x))?;
+                    Ok(outputs.into_iter().map(Value::from).collect())
+                }
+                Value::Texts(..) => {
+                    Err(Error::argument("Network::run", "expected numbers, got texts"))
+                }
+            },
             #[cfg(feature = "onnx")]
             Kind::Onnx(model) => crate::onnx::run(model, &self.outputs, inputs),
         }

@@ -67,6 +67,10 @@ impl Network {
         let preprocessing = AnyPreprocessing::from_metadata(&file.metadata).map_err(in_file)?;
         let classes = classes_from_metadata(&file.metadata).map_err(in_file)?;
         let metadata = file.metadata.clone();
+        #[cfg(feature = "quantised")]
+        if dendra_quant::Quantised::is_in(&metadata) {
+            return Self::of_quantised(file, preprocessing, classes, path);
+        }
         let model = Sequential::from_file(file, path)?;
         if let Some(made) = preprocessing.input_shape()
             && made != *model.input_shape()
@@ -105,7 +109,7 @@ const NO_ONNX: &str = "it seems to be an ONNX model, and this program was built 
                        feature `onnx`";
 
 /// The metadata that is not Dendra's.
-fn own(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn own(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
     metadata.into_iter().filter(|(key, _)| !key.starts_with("dendra.")).collect()
 }
 

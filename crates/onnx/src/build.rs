@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dendra_autograd::Param;
 use dendra_tensor::{Error, Result};
 
-use crate::fold::fold;
+use crate::fold::{Dequantise, fold};
 use crate::ops;
 use crate::plan::{Action, Graph, Node, Plan, Setting, Step};
 use crate::proto::{Attribute, FunctionProto, GraphProto, ModelProto, NodeProto};
@@ -196,7 +196,7 @@ impl Builder<'_> {
     fn finish(&mut self, mut plan: Plan) -> (Plan, Vec<(usize, usize)>) {
         let scope = self.scopes.pop().expect("a graph is being built");
         plan.slots = scope.slots;
-        fold(&mut plan);
+        fold(&mut plan, Dequantise::No);
         plan.free_early();
         (plan, scope.captures)
     }

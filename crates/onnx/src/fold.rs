@@ -10,12 +10,21 @@ use crate::value::Value;
 /// The largest number of computed elements, in addition to those in the file.
 const MOST_ELEMENTS: usize = 1 << 16;
 
+/// Whether constants of integers become floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dequantise {
+    /// They do.
+    Yes,
+    /// They stay, so that operators on integers can use them.
+    No,
+}
+
 /// Runs the steps of a plan that depend only on constants, and removes them.
 /// Parameters are not constants, because training changes them.
 ///
 /// The constants of the plan limit the work: only operators whose outputs are
 /// not larger than their inputs are run.
-pub(crate) fn fold(plan: &mut Plan) {
+pub(crate) fn fold(plan: &mut Plan, dequantise: Dequantise) {
     let mut constants: HashMap<usize, Value> = plan.constants.drain(..).collect();
     // An input with a default is not a constant.
     let is_fixed = |slot: &usize, inputs: &[usize]| !inputs.contains(slot);
@@ -32,7 +41,8 @@ pub(crate) fn fold(plan: &mut Plan) {
         let folded = inputs.collect::<Option<Vec<_>>>().and_then(|inputs| {
             let sizes: Vec<usize> = inputs.iter().flatten().map(|&value| size(value)).collect();
             let cost: usize = sizes.iter().sum();
-            if !may_fold(&step, &sizes) || cost > left {
+            let stays = dequantise == Dequantise::No && step.node.operator == "DequantizeLinear";
+            if stays || !may_fold(&step, &sizes) || cost > left {
                 return None;
             }
             left -= cost;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dendra_autograd::{Differences, Gradients, Parameters, StateDict};
+use dendra_autograd::{Differences, Gradients, ParamId, Parameters, StateDict};
 use dendra_tensor::{Element, Float, Result, Shape, Tensor};
 
 use crate::clip::{Clipping, Norm};
@@ -205,6 +205,25 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         let (gradients_of, treatment) = self.plan(&*model, gradients)?;
         // All checks come before the parameters change.
         model.apply_updates(gradients)?;
+        self.update(model, &gradients_of, treatment, self.learning_rate())?;
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn step_part(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+        belongs: &dyn Fn(ParamId) -> bool,
+    ) -> Result<()> {
+        let (mut gradients_of, treatment) = self.plan(&*model, gradients)?;
+        model.apply_updates(gradients)?;
+        for (slot, gradient) in self.slots.iter_mut().zip(&mut gradients_of) {
+            if !slot.id.is_some_and(belongs) {
+                slot.forget();
+                *gradient = None;
+            }
+        }
         self.update(model, &gradients_of, treatment, self.learning_rate())?;
         self.steps += 1;
         Ok(())

@@ -1,7 +1,7 @@
 //! The trait of optimizers.
 
-use dendra_autograd::{Gradients, Parameters, StateDict, Tape};
-use dendra_tensor::{Float, Result};
+use dendra_autograd::{Gradients, ParamId, Parameters, StateDict, Tape};
+use dendra_tensor::{Error, Float, Result};
 
 /// An optimizer, which updates the parameters of a model from their gradients.
 ///
@@ -18,6 +18,26 @@ pub trait Optimizer<T: Float = f32> {
     /// gradient or one of another shape, or the state of the optimizer belongs to
     /// another model. After an error the parameters are unchanged.
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()>;
+
+    /// Performs a step of which this optimizer does a part: only the parameters that
+    /// `belongs` accepts are updated, and only they have state afterwards. Everything
+    /// else is as in [`step`](Self::step): all gradients are checked and clipped
+    /// together, and all updates of buffers are applied. Processes that divide the
+    /// parameters among themselves do one step together.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`step`](Self::step). By default an optimizer cannot do a
+    /// part of a step.
+    fn step_part(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+        belongs: &dyn Fn(ParamId) -> bool,
+    ) -> Result<()> {
+        let _ = (model, gradients, belongs);
+        Err(Error::argument("step_part", "this optimizer cannot update a part of a model"))
+    }
 
     /// Checks whether a step would succeed, without changing any parameter.
     ///
@@ -100,6 +120,15 @@ pub trait Optimizer<T: Float = f32> {
 impl<T: Float, O: Optimizer<T> + ?Sized> Optimizer<T> for Box<O> {
     fn step(&mut self, model: &mut dyn Parameters<T>, gradients: &Gradients<T>) -> Result<()> {
         (**self).step(model, gradients)
+    }
+
+    fn step_part(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+        belongs: &dyn Fn(ParamId) -> bool,
+    ) -> Result<()> {
+        (**self).step_part(model, gradients, belongs)
     }
 
     fn check_step(

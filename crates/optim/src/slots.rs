@@ -26,6 +26,12 @@ pub(crate) struct Slot<T: Float> {
 }
 
 impl<T: Float> Slot<T> {
+    /// Drops the state, as before the first update.
+    pub(crate) fn forget(&mut self) {
+        self.steps = 0;
+        self.state.clear();
+    }
+
     /// Returns the entries for a state dict.
     fn entries(&self, names: &[&str]) -> Vec<(String, AnyTensor)> {
         let steps = (key(&self.name, STEP), Tensor::scalar(self.steps as i64).into());

@@ -160,6 +160,20 @@ impl<T: Float, A: Optimizer<T>, B: Optimizer<T>> Optimizer<T> for Split<A, B> {
         )
     }
 
+    fn step_part(
+        &mut self,
+        model: &mut dyn Parameters<T>,
+        gradients: &Gradients<T>,
+        belongs: &dyn Fn(ParamId) -> bool,
+    ) -> Result<()> {
+        self.check_step(&mut *model, gradients)?;
+        self.each(
+            model,
+            |first, model| first.step_part(model, gradients, belongs),
+            |second, model| second.step_part(model, gradients, belongs),
+        )
+    }
+
     fn check_step(
         &mut self,
         model: &mut dyn Parameters<T>,

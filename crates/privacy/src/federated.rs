@@ -15,11 +15,30 @@
 //! With [`Federation::private`], the model reveals little about any single
 //! client (McMahan et al., "Learning differentially private recurrent language
 //! models", 2018): changes are clipped, and their sum gets noise.
+//!
+//! Clients in other processes answer by a [`Participant`] what
+//! [`Federation::round_over`] asks them through a [`Transport`]; the feature
+//! `http` has one. The feature `secure-aggregation` hides the changes from the
+//! server, so that it learns their sum alone.
 
+mod change;
 mod federation;
+mod fixed_point;
+#[cfg(feature = "secure-aggregation")]
+mod hidden;
+#[cfg(feature = "http")]
+pub mod http;
 mod local;
+mod message;
+mod participant;
 mod partition;
+mod transport;
 
 pub use federation::{Federation, Round, Task};
+pub use fixed_point::FixedPoint;
+#[cfg(feature = "secure-aggregation")]
+pub use hidden::SecureAggregation;
 pub use local::LocalTraining;
+pub use participant::Participant;
 pub use partition::{divide_by_label, divide_evenly};
+pub use transport::{Request, Transport};

@@ -11,6 +11,7 @@
 //!   samples, clips the gradient of each ([`PrivateStep::add`]) and adds noise
 //!   ([`PrivateStep::finish`]). Any optimizer takes the result.
 //!   [`AdaptiveClipping`] chooses the norm.
+//! - [`attack`] measures what a network gives away.
 //! - The [`Ledger`] holds what was released. An [`Accountant`] makes a guarantee
 //!   of it, finds the noise for a [`Budget`], and says how many steps are left.
 //!   The results are those of Opacus and of Google's dp-accounting.
@@ -32,6 +33,7 @@
 
 mod accountant;
 mod adaptive;
+pub mod attack;
 #[cfg(feature = "federated")]
 pub mod federated;
 mod gaussian;
@@ -42,6 +44,8 @@ mod prv;
 #[cfg(test)]
 mod reference;
 mod renyi;
+#[cfg(feature = "secure-aggregation")]
+mod secure;
 mod special;
 #[cfg(feature = "train")]
 mod trainer;

@@ -1,5 +1,7 @@
 //! Random numbers that an observer cannot predict.
 
+mod normal;
+
 use std::f64::consts::TAU;
 
 use dendra_tensor::{Error, Result};
@@ -46,6 +48,22 @@ impl Noise {
         };
         (one() + one() + one() + one()) / 2.0
     }
+
+    /// Numbers of the standard normal distribution for results that are rounded
+    /// to `f32`, ten times as fast as [`normal`](Self::normal).
+    ///
+    /// They are those of Box and Muller's method. What their low bits tell is
+    /// lost when a sum with them is rounded to 24 bits: some 2²⁹ numbers become
+    /// the same result, whatever they hide.
+    pub(crate) fn fill(&mut self, out: &mut [f64]) {
+        for out in out.chunks_mut(2 * normal::PAIRS) {
+            let radii = std::array::from_fn(|_| self.0.next_u64());
+            let angles = std::array::from_fn(|_| self.0.next_u64());
+            let values = normal::pairs(&radii, &angles);
+            let length = out.len();
+            out.copy_from_slice(&values.as_flattened()[..length]);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -54,9 +72,22 @@ mod tests {
 
     #[test]
     fn noise_has_the_moments_of_the_normal_distribution() {
-        const COUNT: usize = 40_000;
         let mut noise = Noise::reproducible(1);
-        let values: Vec<f64> = (0..COUNT).map(|_| noise.normal()).collect();
+        check(&(0..COUNT).map(|_| noise.normal()).collect::<Vec<_>>());
+        let mut values = vec![f64::NAN; COUNT];
+        noise.fill(&mut values);
+        check(&values);
+        // Neighbours come from the same pair.
+        let products = values.chunks_exact(2).map(|pair| pair[0] * pair[1]).sum::<f64>();
+        assert!(products.abs() < 5.0 * (COUNT as f64 / 2.0).sqrt(), "{products}");
+        let squares = |pair: &[f64]| (pair[0].powi(2) - 1.0) * (pair[1].powi(2) - 1.0);
+        let products = values.chunks_exact(2).map(squares).sum::<f64>();
+        assert!(products.abs() < 10.0 * (COUNT as f64 / 2.0).sqrt(), "{products}");
+    }
+
+    const COUNT: usize = 40_001;
+
+    fn check(values: &[f64]) {
         let moment = |n: i32| values.iter().map(|value| value.powi(n)).sum::<f64>() / COUNT as f64;
         // Five standard errors of each.
         let error = |variance: f64| 5.0 * (variance / COUNT as f64).sqrt();

@@ -278,9 +278,9 @@ impl Privacy {
 
     /// Adds noise to the sum of the clients' changes, and records the round.
     #[cfg(feature = "federated")]
-    pub(crate) fn add_noise(&mut self, sums: &mut [Vec<f64>]) -> Result<()> {
+    pub(crate) fn add_noise(&mut self, sums: &mut [f64]) -> Result<()> {
         let deviation = self.plan.noise_multiplier * self.max_norm;
-        sums.iter_mut().flatten().for_each(|sum| *sum += deviation * self.noise.normal());
+        sums.iter_mut().for_each(|sum| *sum += deviation * self.noise.normal());
         self.record()
     }
 
@@ -447,12 +447,22 @@ impl<T: Float> PrivateStep<'_, T> {
         }
         let batch = privacy.expected_batch_size();
         let deviation = self.noise_multiplier * privacy.max_norm;
+        let mut buffer = Vec::new();
         let mut noisy = |param: &Param<T>| {
-            let mut noise = || deviation * privacy.noise.normal();
-            let private = |sum: f64, noise: f64| T::from_f64((sum + noise) / batch);
+            buffer.clear();
+            buffer.resize(param.value().len(), 0.0);
+            match size_of::<T>() {
+                // Of what is rounded to more bits, the low ones need another noise.
+                5.. => buffer.iter_mut().for_each(|noise| *noise = privacy.noise.normal()),
+                _ => privacy.noise.fill(&mut buffer),
+            }
+            let private = |sum: f64, noise: &f64| T::from_f64((sum + deviation * noise) / batch);
             let values = match total.as_ref().and_then(|total| total.get(param)) {
-                Some(sum) => sum.to_vec().iter().map(|x| private(x.to_f64(), noise())).collect(),
-                None => (0..param.value().len()).map(|_| private(0.0, noise())).collect(),
+                Some(sum) => {
+                    let both = sum.to_vec().into_iter().zip(&buffer);
+                    both.map(|(sum, noise)| private(sum.to_f64(), noise)).collect()
+                }
+                None => buffer.iter().map(|noise| private(0.0, noise)).collect(),
             };
             Ok((param.id(), Tensor::from_vec(values, param.value().shape().clone())?))
         };

@@ -86,12 +86,15 @@ impl<T: Float> GradientRule<T> for Privacy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
     use dendra_autograd::Tape;
-    use dendra_datasets::{Dataset, TensorDataset, moons};
+    use dendra_datasets::{Batch, Dataset, Draw, TensorDataset, moons};
     use dendra_losses::{CrossEntropy, Loss};
     use dendra_nn::{Module, Sequential};
     use dendra_optim::{Optimizer, SGD};
-    use dendra_tensor::Rng;
+    use dendra_tensor::{Rng, Shape};
     use dendra_train::{Checkpoints, Fit, Trainer};
 
     use crate::{Accountant, Budget, Plan};
@@ -150,6 +153,43 @@ mod tests {
             optimizer.step(&mut model, &gradients).unwrap();
         }
         assert_eq!(weights(trainer.model()), weights(&model));
+    }
+
+    /// Notes a random number of each sample that is drawn.
+    struct Noted(TensorDataset<i64>, Mutex<Vec<(usize, u64)>>);
+
+    impl Dataset for Noted {
+        type Input = Tensor;
+        type Target = Tensor<i64>;
+
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn input_shape(&self) -> Shape {
+            self.0.input_shape()
+        }
+
+        fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+            self.0.batch(indices)
+        }
+
+        fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
+            let note = |&index: &usize| (index, draw.rng(index).next_u64());
+            self.1.lock().unwrap().extend(indices.iter().map(note));
+            self.batch(indices)
+        }
+    }
+
+    #[test]
+    fn a_sample_that_is_drawn_again_is_augmented_in_another_way() {
+        let data = Noted(data(), Mutex::default());
+        trainer().fit(&data, fit().gradients(private())).unwrap();
+        let drawn = data.1.into_inner().unwrap();
+        let samples: BTreeSet<usize> = drawn.iter().map(|(sample, _)| *sample).collect();
+        assert!(drawn.len() > 2 * samples.len(), "{} {}", drawn.len(), samples.len());
+        let numbers: BTreeSet<u64> = drawn.iter().map(|(_, number)| *number).collect();
+        assert_eq!(numbers.len(), drawn.len());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use dendra_datasets::{DataLoader, Dataset};
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::callback::Callback;
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, Keeper};
 use crate::gradient_rule::GradientRule;
 use crate::not_finite::NotFinite;
 use crate::progress::Verbose;
+use crate::shared::SharedRun;
 use crate::stop::StopFlag;
 
 /// A data set for a [`Trainer`](crate::Trainer), with batches of inputs `I` and
@@ -266,6 +267,9 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
     /// batches. The loss must be able to give a value for each sample, see
     /// [`Loss::unreduced`](dendra_losses::Loss::unreduced). Pass `&mut rule` to
     /// use it after the training.
+    ///
+    /// Training by several processes is a rule too; it keeps the samples of the
+    /// loader and takes any loss.
     pub fn gradients(mut self, rule: impl GradientRule<T> + 'a) -> Self {
         self.plan.rule = Some(Box::new(rule));
         self
@@ -355,8 +359,41 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
 }
 
 impl<T: Float> Plan<'_, T> {
+    /// The run as several processes share it, if they do.
+    pub(crate) fn shared(&mut self) -> Option<&mut dyn SharedRun<T>> {
+        self.rule.as_mut()?.shared()
+    }
+
+    /// The order of the samples as checkpoints store it.
+    pub(crate) fn order_of_samples(&mut self) -> String {
+        let division = self.shared().map(|shared| shared.division());
+        match (division, &self.rule) {
+            (Some(division), _) => format!("{}, {division}", self.sampling),
+            (None, Some(rule)) => format!("chosen by {}", rule.name()),
+            (None, None) => self.sampling.to_string(),
+        }
+    }
+
+    /// What writes the checkpoints, if there are any.
+    pub(crate) fn keeper(&mut self) -> Result<Option<Keeper>> {
+        let writes = self.shared().is_none_or(|shared| shared.leads());
+        let Some(checkpoints) = self.checkpoints.take() else { return Ok(None) };
+        match writes {
+            true => Keeper::open(checkpoints).map(Some),
+            false => Ok(Some(Keeper::of_another_process(checkpoints))),
+        }
+    }
+
+    /// The result of writing files, on which all processes of the run agree.
+    pub(crate) fn agree(&mut self, written: Result<()>) -> Result<()> {
+        match self.shared() {
+            Some(shared) => shared.agree(written),
+            None => written,
+        }
+    }
+
     /// Checks the settings.
-    pub(crate) fn check(&self, validates: bool) -> Result<()> {
+    pub(crate) fn check(&mut self, validates: bool) -> Result<()> {
         let positive = [
             ("accumulate", self.accumulate as u64),
             ("validate_every", self.validate_every),
@@ -381,8 +418,10 @@ impl<T: Float> Plan<'_, T> {
             let message = format!("validation_split must lie between 0 and 1, got {share}");
             return Err(Error::argument("Fit", message));
         }
+        let is_shared = self.shared().is_some();
         if let Some(rule) = &self.rule {
             let clash = match self.sampling {
+                _ if is_shared && self.accumulate == 1 => None,
                 Sampling::Balanced => Some("balanced"),
                 Sampling::Weighted(_) => Some("weighted"),
                 _ if self.accumulate > 1 => Some("accumulate"),
@@ -390,9 +429,12 @@ impl<T: Float> Plan<'_, T> {
                 _ => None,
             };
             if let Some(setting) = clash {
+                let reason = match is_shared {
+                    true => "divides batches itself",
+                    false => "chooses the samples of a step itself",
+                };
                 let message = format!(
-                    "{setting} cannot be set together with the gradients of {}, which chooses the \
-                     samples of a step itself",
+                    "{setting} cannot be set together with the gradients of {}, which {reason}",
                     rule.name()
                 );
                 return Err(Error::argument("Fit", message));

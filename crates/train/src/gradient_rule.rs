@@ -8,8 +8,12 @@ use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Ops, Result, Rng};
 
 use crate::fit::Data;
+use crate::shared::SharedRun;
 use crate::step::Step;
 use crate::trainer::{Gathered, Trainer, Values};
+
+/// The label of the random streams of the steps of a rule.
+const STEPS: u64 = 0x5354_4550;
 
 /// Chooses the samples of each step and makes the gradients from their losses,
 /// in place of the mean loss of the next batch of the loader. It stands between
@@ -42,7 +46,8 @@ pub trait GradientRule<T: Float = f32> {
 
     /// The gradients of a step. `losses` computes the losses `[N]` of N samples,
     /// given their indices in the data set, each call on a tape of its own. The
-    /// loss of the gradients is reported as that of the step.
+    /// loss of the gradients is reported as that of the step. Random changes of
+    /// the samples, such as augmentation, are new in each step.
     ///
     /// # Errors
     ///
@@ -53,6 +58,13 @@ pub trait GradientRule<T: Float = f32> {
         model: &dyn Parameters<T>,
         losses: &mut dyn FnMut(&[usize]) -> Result<Var<T>>,
     ) -> Result<Gradients<T>>;
+
+    /// The run as several processes share it. A rule that returns one, unlike the
+    /// default, leaves the samples to the loader, and [`step`](Self::step) is not
+    /// called.
+    fn shared(&mut self) -> Option<&mut dyn SharedRun<T>> {
+        None
+    }
 
     /// The state that a checkpoint must hold; empty by default.
     fn state_dict(&self) -> StateDict {
@@ -91,6 +103,10 @@ impl<T: Float, R: GradientRule<T> + ?Sized> GradientRule<T> for &mut R {
         (**self).step(model, losses)
     }
 
+    fn shared(&mut self) -> Option<&mut dyn SharedRun<T>> {
+        (**self).shared()
+    }
+
     fn state_dict(&self) -> StateDict {
         (**self).state_dict()
     }
@@ -120,7 +136,10 @@ where
         (seed, epoch, index): (u64, u64, usize),
         gathered: &mut Gathered<Y, Values<M, I, T>>,
     ) -> Result<Step<T>> {
-        let (model, draw) = (&self.model, Draw::new(seed, epoch));
+        // A rule may choose a sample in several steps of an epoch; each of them
+        // changes the sample in another way.
+        let own = Rng::seed(seed).fork(STEPS).fork(index as u64).next_u64();
+        let (model, draw) = (&self.model, Draw::new(own, epoch));
         let mut figures = Vec::new();
         let mut losses = |indices: &[usize]| {
             let (inputs, targets) = data.batch_at(indices, &draw)?;
@@ -163,11 +182,14 @@ fn of_samples<T: Float>(losses: Var<T>, samples: usize) -> Result<Var<T>> {
 
 #[cfg(test)]
 mod tests {
-    use dendra_datasets::{TensorDataset, moons};
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use dendra_datasets::{Batch, Dataset, TensorDataset, moons};
     use dendra_losses::CrossEntropy;
     use dendra_nn::Sequential;
     use dendra_optim::SGD;
-    use dendra_tensor::{Rng, Tensor};
+    use dendra_tensor::{Rng, Shape, Tensor};
 
     use crate::{Checkpoints, Fit, GradientRule, NotFinite};
 
@@ -268,6 +290,66 @@ mod tests {
         let without = trainer().fit(&data(), fit().resume(folder.path()));
         let error = without.unwrap_err().to_string();
         assert!(error.contains("chosen by InOrder"), "{error}");
+    }
+
+    /// Chooses the same samples in each step.
+    struct Same;
+
+    impl GradientRule for Same {
+        fn name(&self) -> String {
+            "Same".to_owned()
+        }
+
+        fn step(
+            &mut self,
+            _: &dyn Parameters<f32>,
+            losses: &mut dyn FnMut(&[usize]) -> Result<Var>,
+        ) -> Result<Gradients> {
+            losses(&[3, 8, 40])?.mean().backward()
+        }
+    }
+
+    /// Notes a random number of each sample that is drawn.
+    struct Noted(TensorDataset<i64>, Mutex<Vec<u64>>);
+
+    impl Dataset for Noted {
+        type Input = Tensor;
+        type Target = Tensor<i64>;
+
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn input_shape(&self) -> Shape {
+            self.0.input_shape()
+        }
+
+        fn batch(&self, indices: &[usize]) -> Result<Batch<Self>> {
+            self.0.batch(indices)
+        }
+
+        fn batch_at(&self, indices: &[usize], draw: &Draw) -> Result<Batch<Self>> {
+            let numbers = indices.iter().map(|&index| draw.rng(index).next_u64());
+            self.1.lock().unwrap().extend(numbers);
+            self.batch(indices)
+        }
+    }
+
+    #[test]
+    fn a_sample_that_is_chosen_again_changes_in_another_way() {
+        let drawn = |fit: Fit<'_>| {
+            let data = Noted(data(), Mutex::default());
+            trainer().fit(&data, fit.gradients(Same)).unwrap();
+            data.1.into_inner().unwrap()
+        };
+        let whole = drawn(fit());
+        assert_eq!(whole.len(), 3 * 4 * 3);
+        assert_eq!(whole.iter().collect::<BTreeSet<_>>().len(), whole.len());
+        let folder = tempfile::tempdir().unwrap();
+        let mut parts = drawn(fit().max_steps(6).checkpoints(Checkpoints::new(folder.path())));
+        assert_eq!(parts.len(), 6 * 3);
+        parts.extend(drawn(fit().resume(folder.path())));
+        assert_eq!(parts, whole);
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod record;
 mod report;
 mod run;
 pub mod search;
+mod shared;
 mod stage;
 mod statistics;
 mod step;
@@ -78,6 +79,7 @@ pub use report::{ClassFigures, Classification, Mistake, Regression, Report};
 #[doc(hidden)]
 pub use run::compile_here;
 pub use search::Search;
+pub use shared::{Figures, GradientSeen, Shard, SharedBatch, SharedRun, SharedStep};
 pub use statistics::{Spread, Statistics};
 pub use step::checked_backward;
 pub use stop::StopFlag;

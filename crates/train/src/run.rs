@@ -14,9 +14,12 @@ use crate::gradient_rule::GradientRule;
 use crate::history::{EpochReport, History};
 use crate::not_finite::Guard;
 use crate::progress::{Progress, Verbose};
+use crate::shared::SharedRun;
 use crate::stage::{Parts, Stage};
 use crate::step::Step;
 use crate::stop::Interrupt;
+
+mod saving;
 
 /// A training run. The types of model and data are behind the trait [`Stage`],
 /// so that the loop is compiled once.
@@ -32,6 +35,8 @@ pub(crate) struct Run<'a, T: Float> {
     guard: Guard,
     pub(crate) gathering: Gathering,
     interrupt: Interrupt,
+    /// Whether the processes that share the run have agreed to stop.
+    agreed_stop: bool,
 }
 
 /// State while the steps of an epoch run.
@@ -58,10 +63,7 @@ impl<'a, T: Float> Run<'a, T> {
             accumulate: plan.accumulate,
             batches_per_epoch: plan.batches_per_epoch,
             seed: plan.seed,
-            sampling: match &plan.rule {
-                Some(rule) => format!("chosen by {}", rule.name()),
-                None => plan.sampling.to_string(),
-            },
+            sampling: plan.order_of_samples(),
             drop_last: plan.drop_last,
             validation_split: plan.validation_split,
             class_weights: plan.class_weights.clone(),
@@ -78,7 +80,7 @@ impl<'a, T: Float> Run<'a, T> {
             samples: 0,
             loss: RunningLoss::default(),
         };
-        let keeper = plan.checkpoints.take().map(Keeper::open).transpose()?;
+        let keeper = plan.keeper()?;
         let interrupt = Interrupt::listen(plan.ctrl_c)?;
         let guard = Guard::new(plan.not_finite);
         let gathering = Gathering::new(plan.workers);
@@ -97,12 +99,14 @@ impl<'a, T: Float> Run<'a, T> {
             guard,
             gathering,
             interrupt,
+            agreed_stop: false,
         };
         let checkpoint = resume.as_deref().map(|path| run.resume(stage, path)).transpose()?;
         run.call(stage, |callback, now| callback.on_start(now))?;
         if let Some(checkpoint) = checkpoint {
             run.resume_callbacks(checkpoint)?;
         }
+        run.begin_shared(stage)?;
         run.ask_rule()?;
         Ok(run)
     }
@@ -163,14 +167,35 @@ impl<'a, T: Float> Run<'a, T> {
             || self.plan.max_steps.is_some_and(|limit| self.position.step >= limit)
     }
 
-    /// Whether a stop was requested.
-    fn is_interrupted(&self) -> bool {
+    /// Whether this process was asked to stop.
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
         self.plan.stop.is_set() || self.interrupt.is_pressed()
+    }
+
+    /// Notes whether one of the processes that share the run was asked to stop.
+    pub(crate) fn agree_to_stop(&mut self, stop: bool) {
+        self.agreed_stop = stop;
+    }
+
+    /// Whether the run stops.
+    fn is_interrupted(&mut self) -> bool {
+        match self.shared() {
+            Some(_) => self.agreed_stop,
+            None => self.is_asked_to_stop(),
+        }
     }
 
     /// Trains until the run is complete.
     #[inline(never)]
     pub(crate) fn train(mut self, stage: &mut dyn Stage<T>) -> Result<History> {
+        let result = self.epochs(stage);
+        if let Some(shared) = self.shared() {
+            shared.end(result.as_ref().err());
+        }
+        result.map(|()| self.history)
+    }
+
+    fn epochs(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
         while !self.is_over() {
             self.epoch(stage)?;
         }
@@ -183,7 +208,7 @@ impl<'a, T: Float> Run<'a, T> {
         // A later call of fit starts a new epoch and does not repeat the
         // batches of one that was cut short.
         *stage.parts().epochs = self.position.epoch + u64::from(self.position.batch > 0);
-        Ok(self.history)
+        Ok(())
     }
 
     /// Trains an epoch, or the rest of one.
@@ -218,7 +243,7 @@ impl<'a, T: Float> Run<'a, T> {
         }
         let validate = number.is_multiple_of(self.plan.validate_every) || self.is_over();
         let validation = (self.validates && validate).then(|| {
-            guarded(|| "evaluation".to_owned(), || stage.validate())
+            guarded(|| "evaluation".to_owned(), || stage.validate(self.plan.shared()))
                 .map_err(|error| error.within(format!("validation after epoch {number}")))
         });
         let report = EpochReport {
@@ -270,6 +295,24 @@ impl<'a, T: Float> Run<'a, T> {
     /// The rule that makes the gradients, if one does.
     pub(crate) fn rule(&mut self) -> Option<&mut (dyn GradientRule<T> + 'a)> {
         self.plan.rule.as_deref_mut()
+    }
+
+    /// The run as several processes share it, if they do.
+    pub(crate) fn shared(&mut self) -> Option<&mut dyn SharedRun<T>> {
+        self.plan.shared()
+    }
+
+    /// Compares settings and states with those of the other processes that share
+    /// the run.
+    fn begin_shared(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
+        let settings = format!("{:?}, {:?}", self.settings, self.position);
+        let Some(shared) = self.shared() else { return Ok(()) };
+        let Parts { model, optimizer, .. } = stage.parts();
+        shared.begin(&settings, [&model.state_dict(), &optimizer.state_dict()])?;
+        if !shared.leads() {
+            self.plan.verbose = Verbose::Silent;
+        }
+        Ok(())
     }
 
     /// Ends the training before the next step if the rule wants it.
@@ -371,63 +414,6 @@ impl<'a, T: Float> Run<'a, T> {
             self.history.stopped = stop;
         }
         Ok(())
-    }
-
-    fn checkpoint(&mut self, stage: &mut dyn Stage<T>) -> Result<Checkpoint> {
-        let mut callbacks = Vec::new();
-        callbacks.extend(self.plan.rule.as_ref().map(|rule| (rule.name(), rule.state_dict())));
-        for callback in &mut self.plan.callbacks {
-            let named =
-                |callback: &mut dyn Callback<T>| Ok((callback.name(), callback.state_dict()));
-            let (name, state) = ask(&mut **callback, named)?;
-            if !state.is_empty() {
-                callbacks.push((name, state));
-            }
-        }
-        let Parts { model, optimizer, .. } = stage.parts();
-        Ok(Checkpoint {
-            model: model.state_dict(),
-            metadata: model.metadata(),
-            optimizer: optimizer.state_dict(),
-            callbacks,
-            position: self.position,
-            settings: self.settings.clone(),
-            history: self.history.clone(),
-            best: self.keeper.as_ref().and_then(Keeper::best),
-        })
-    }
-
-    fn write_last(&mut self, stage: &mut dyn Stage<T>) -> Result<()> {
-        if self.keeper.is_none() {
-            return Ok(());
-        }
-        let checkpoint = self.checkpoint(stage)?;
-        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.write_last(&checkpoint))
-    }
-
-    /// Writes the checkpoints that are due after an epoch; `cut` is the last
-    /// one when the epoch was cut short.
-    fn write_after(
-        &mut self,
-        stage: &mut dyn Stage<T>,
-        report: &EpochReport,
-        cut: Option<Checkpoint>,
-    ) -> Result<()> {
-        let (over, validates) = (self.is_over(), self.validates);
-        let Some(keeper) = &mut self.keeper else { return Ok(()) };
-        let best = keeper.is_best(report, validates)?;
-        let due = over
-            || keeper.due_after_epoch(report.number)
-            || keeper.due_after_step(self.position.step);
-        if !(best || due) {
-            return Ok(());
-        }
-        let checkpoint = self.checkpoint(stage)?;
-        let Some(keeper) = &self.keeper else { return Ok(()) };
-        if best {
-            keeper.write_best(&checkpoint)?;
-        }
-        if due { keeper.write_last(&cut.unwrap_or(checkpoint)) } else { Ok(()) }
     }
 
     /// Stops in the middle of an epoch.

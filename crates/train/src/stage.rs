@@ -14,6 +14,7 @@ use crate::callback::AnyModel;
 use crate::fit::{Data, Plan};
 use crate::history::Evaluation;
 use crate::run::{Run, Steps};
+use crate::shared::{SharedRun, check_metrics};
 use crate::trainer::{Gathered, Trainer, Values};
 
 /// A trainer with its data, as a [`Run`] sees it.
@@ -32,8 +33,9 @@ pub(crate) trait Stage<T: Float> {
     /// Loss and metrics of the epoch so far.
     fn figures(&self) -> Evaluation;
 
-    /// Loss and metrics on the validation data.
-    fn validate(&self) -> Result<Evaluation>;
+    /// Loss and metrics on the validation data; several processes may share the
+    /// work.
+    fn validate(&self, shared: Option<&mut dyn SharedRun<T>>) -> Result<Evaluation>;
 
     /// Runs the steps that are left of an epoch, until an interruption.
     fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()>;
@@ -84,14 +86,18 @@ where
         trainer: &'r mut Trainer<M, O, L, Y, I, T>,
         data: Data<'r, I, Y>,
         validation: Option<Data<'r, I, Y>>,
-        plan: &Plan<'_, T>,
+        plan: &mut Plan<'_, T>,
     ) -> Result<Self> {
         let loader = DataLoader::new(data).batch_size(plan.batch_size).drop_last(plan.drop_last);
         let loader = plan.sampling.apply(loader, plan.seed)?;
         let weights = plan.class_weights.as_deref();
         let weighted = weights.map(|weights| trainer.loss.with_class_weights(weights));
         let (weighted, gathered) = (weighted.transpose()?, Gathered::new(&trainer.metrics));
-        let unreduced = plan.rule.as_ref().map(|_| match &weighted {
+        let is_shared = plan.shared().is_some();
+        if is_shared {
+            check_metrics(&trainer.metrics)?;
+        }
+        let unreduced = plan.rule.as_ref().filter(|_| !is_shared).map(|_| match &weighted {
             Some(weighted) => weighted.unreduced(),
             None => trainer.loss.unreduced(),
         });
@@ -111,6 +117,42 @@ where
             let position = (seed, epoch, index);
             let Self { trainer, data, gathered, .. } = self;
             let result = trainer.step_by_rule(rule, *data, &**unreduced, position, gathered);
+            run.after_step(self, result, count, steps)?;
+        }
+        Ok(())
+    }
+}
+
+impl<M, O, L, Y, I, T> Work<'_, M, O, L, Y, I, T>
+where
+    M: Model<I, T> + 'static,
+    O: Optimizer<T>,
+    L: Loss<Y, T, M::Output>,
+    Y: Send,
+    I: Send,
+    T: Float,
+{
+    /// Runs the steps that are left of an epoch, which several processes share.
+    fn steps_shared(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()> {
+        let order = self.loader.order(run.position().epoch);
+        let batch_size = self.loader.batch_len(0);
+        if batch_size == 0 {
+            return Err(Error::argument("Fit", "batch_size must be at least 1, got 0"));
+        }
+        while let Some((epoch, index, count)) = run.next_step(steps) {
+            run.before_step(self.parts(), steps);
+            let (seed, stop) = (run.seed(), run.is_asked_to_stop());
+            let Some(shared) = run.shared() else { break };
+            let start = index * batch_size;
+            let indices = &order[start..order.len().min(start + batch_size)];
+            let Self { trainer, data, weighted, gathered, .. } = self;
+            let (position, loss) = ((seed, epoch, index), weighted.as_deref());
+            let result =
+                trainer.step_shared(shared, (*data, indices), loss, position, stop, gathered);
+            let result = result.map(|(step, stop)| {
+                run.agree_to_stop(stop);
+                step
+            });
             run.after_step(self, result, count, steps)?;
         }
         Ok(())
@@ -149,15 +191,21 @@ where
         self.gathered.evaluation()
     }
 
-    fn validate(&self) -> Result<Evaluation> {
+    fn validate(&self, shared: Option<&mut dyn SharedRun<T>>) -> Result<Evaluation> {
         let data = self.validation;
         let data = data.ok_or_else(|| Error::argument("fit", "there is no validation data"))?;
-        self.trainer.evaluate_any(data)
+        match shared {
+            Some(shared) => self.trainer.evaluate_shared(data, shared),
+            None => self.trainer.evaluate_any(data),
+        }
     }
 
     fn steps(&mut self, run: &mut Run<'_, T>, steps: &mut Steps) -> Result<()> {
         if self.unreduced.is_some() {
             return self.steps_by_rule(run, steps);
+        }
+        if run.shared().is_some() {
+            return self.steps_shared(run, steps);
         }
         let loader = self.loader.clone();
         let (epoch, batch) = (run.position().epoch, run.position().batch);

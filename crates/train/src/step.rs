@@ -64,7 +64,7 @@ pub fn checked_backward<T: Float>(
 
 /// The message for a loss that is not finite, when `first` is the first such
 /// value.
-fn loss_not_finite<T: Float>(loss: &Var<T>, first: Option<String>) -> String {
+pub(crate) fn loss_not_finite<T: Float>(loss: &Var<T>, first: Option<String>) -> String {
     let first = first.as_deref().unwrap_or("the loss itself");
     format!("the loss is not finite ({}); first not finite: {first}", loss.value())
 }

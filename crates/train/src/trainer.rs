@@ -24,7 +24,7 @@ pub(crate) const EVALUATION_BATCH: usize = 128;
 pub(crate) type Values<M, I, T> = <<M as Model<I, T>>::Output as Output>::Values;
 
 /// The metrics of a trainer.
-type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
+pub(crate) type Metrics<Y, P> = Vec<Box<dyn Metric<Y, P>>>;
 
 /// Trains, evaluates and applies a model.
 ///
@@ -184,8 +184,9 @@ where
                 return Err(Error::shape("fit", message));
             }
         }
-        let mut work = Work::new(self, data, validation, &fit.plan)?;
-        Run::begin(&mut work, fit.plan)?.train(&mut work)
+        let mut plan = fit.plan;
+        let mut work = Work::new(self, data, validation, &mut plan)?;
+        Run::begin(&mut work, plan)?.train(&mut work)
     }
 
     /// Loss and metrics over a data set, without training. The loss is that of
@@ -279,7 +280,7 @@ fn check_data<Y>(what: &str, data: &(impl Dataset<Target = Y> + ?Sized)) -> Resu
 pub(crate) struct Gathered<Y, P> {
     pub(crate) loss: RunningLoss,
     pub(crate) samples: usize,
-    metrics: Metrics<Y, P>,
+    pub(crate) metrics: Metrics<Y, P>,
 }
 
 impl<Y, P> Gathered<Y, P> {

@@ -3,6 +3,7 @@
 mod faults;
 mod files;
 mod pictures;
+mod quantised;
 mod tables;
 mod texts;
 

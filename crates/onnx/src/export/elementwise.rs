@@ -262,7 +262,7 @@ fn clamp(graph: &mut Graph, call: &Call<'_>) -> Result<String> {
     Ok(clipped(graph, call, call.input(0), bounds))
 }
 
-fn clipped(graph: &mut Graph, call: &Call<'_>, x: &str, bounds: [f64; 2]) -> String {
+pub(super) fn clipped(graph: &mut Graph, call: &Call<'_>, x: &str, bounds: [f64; 2]) -> String {
     // An infinite bound is left out.
     let [low, high] = bounds.map(|bound| match bound.is_finite() {
         true => call.scalar(graph, bound),

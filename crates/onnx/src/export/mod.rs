@@ -8,6 +8,7 @@ mod graph;
 mod indexing;
 mod normalisation;
 mod products;
+mod quantised;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -21,10 +22,12 @@ use std::sync::OnceLock;
 use dendra_autograd::AsAny;
 use dendra_nn::write_whole;
 use dendra_nn::{Model, NodeKind, Output, Setting, Size, Trace};
+use dendra_quant::Quantised;
 use dendra_tensor::{AnyTensor, Error, Float, Result, Tensors};
 
 use self::call::{Call, Known};
 use self::graph::{Graph, Port};
+use self::quantised::Integers;
 
 /// Writes a model in evaluation mode as an ONNX file, from its trace on example
 /// inputs. Axis 0 of the inputs is the batch axis; the file accepts any batch
@@ -92,6 +95,45 @@ impl Export {
     ///
     /// When the trace has operations that ONNX cannot express.
     pub fn of_trace<T: Float>(trace: &Trace<T>) -> Result<Self> {
+        Self::of_parts(trace, &Integers::default())
+    }
+
+    /// The file of a network of integers of [`Scheme::Static`]: each of its layers
+    /// is an operator on floats with `QuantizeLinear` and `DequantizeLinear`
+    /// around it, which ONNX Runtime and others join to an operator on integers.
+    ///
+    /// [`Scheme::Static`]: dendra_quant::Scheme::Static
+    ///
+    /// ```
+    /// use dendra_nn::Sequential;
+    /// use dendra_onnx::{Export, Model};
+    /// use dendra_quant::{Quantizer, Scheme};
+    /// use dendra_tensor::{Rng, Tensor};
+    ///
+    /// let rng = &mut Rng::seed(0);
+    /// let net = Sequential::input([4]).dense(8).relu().dense(3).build(rng)?;
+    /// let x = Tensor::<f32>::normal([5, 4], 0.0, 1.0, rng);
+    /// let mut quantizer = Quantizer::of(&net, &x)?;
+    /// quantizer.observe(&x)?;
+    /// let quantised = quantizer.finish(Scheme::Static)?;
+    /// let model = Model::parse(&Export::of_quantised(&quantised)?.to_bytes()?)?;
+    /// assert_eq!(*model.run([("input", x)])?.get("output")?.to::<f32>()?.shape(), [5, 3]);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the network is of another scheme, or has operations that ONNX cannot
+    /// express.
+    pub fn of_quantised(network: &Quantised) -> Result<Self> {
+        if network.integer_layers().next().is_none() {
+            let message = "expected a network of Scheme::Static";
+            return Err(Error::argument("Export::of_quantised", message));
+        }
+        Self::of_parts(network.trace(), &Integers::of(network))
+    }
+
+    fn of_parts<T: Float>(trace: &Trace<T>, integers: &Integers<'_>) -> Result<Self> {
         let mut values = Vec::with_capacity(trace.nodes().len());
         for node in trace.nodes() {
             let source = match &node.kind {
@@ -114,7 +156,7 @@ impl Export {
                 shape: &node.shape,
             });
         }
-        Ok(Self { graph: graph_of(&values, trace.outputs())?, metadata: Vec::new() })
+        Ok(Self { graph: graph_of(&values, trace.outputs(), integers)?, metadata: Vec::new() })
     }
 
     /// Names the inputs and the outputs. The default names are `input` and
@@ -213,7 +255,7 @@ fn find(name: &str) -> Write {
 }
 
 /// Converts a trace to a graph.
-fn graph_of(values: &[Traced<'_>], outputs: &[usize]) -> Result<Graph> {
+fn graph_of(values: &[Traced<'_>], outputs: &[usize], integers: &Integers<'_>) -> Result<Graph> {
     let mut missing = BTreeSet::new();
     for value in values.iter().filter(|value| matches!(value.source, Source::Computed)) {
         if let Write::Never(because) = find(value.name) {
@@ -257,7 +299,14 @@ fn graph_of(values: &[Traced<'_>], outputs: &[usize]) -> Result<Graph> {
             }
             continue;
         }
-        for source in value.parents.iter().copied().chain(links) {
+        if let Some(layer) = integers.within(index) {
+            known[index].name = known[layer].name.clone();
+            continue;
+        }
+        let layer = integers.layer(index);
+        // The weights of a layer of integers are other ones.
+        let parents = if layer.is_some() { &value.parents[..1] } else { value.parents };
+        for source in parents.iter().copied().chain(links) {
             if known[source].name.is_none() {
                 known[source].name = Some(name_constant(&mut graph, &values[source])?);
             }
@@ -271,7 +320,13 @@ fn graph_of(values: &[Traced<'_>], outputs: &[usize]) -> Result<Graph> {
             parents: value.parents.iter().map(|&parent| &known[parent]).collect(),
             all: &known,
         };
-        let name = match find(value.name) {
+        if let Some(layer) = layer {
+            let is_rounded = integers.unit(value.parents[0]).is_some();
+            let name = quantised::write(&mut graph, &call, layer, is_rounded, value.name)?;
+            known[index].name = Some(name);
+            continue;
+        }
+        let mut name = match find(value.name) {
             Write::As(operator) => graph.op(operator, &call.inputs()),
             Write::By(write) => write(&mut graph, &call).map_err(|error| {
                 let part = if value.part.is_empty() { "the model" } else { value.part };
@@ -279,6 +334,9 @@ fn graph_of(values: &[Traced<'_>], outputs: &[usize]) -> Result<Graph> {
             })?,
             Write::Never(_) => unreachable!("refused above"),
         };
+        if let Some(unit) = integers.unit(index) {
+            name = quantised::rounded(&mut graph, &name, unit);
+        }
         known[index].name = Some(name);
     }
     for (index, &output) in outputs.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Exported files compute the same as the models. `check_exports.py` in the
 //! folder `tests` repeats the comparison with ONNX Runtime.
 
+mod integers;
 #[path = "../../../nn/tests/public/traces/networks.rs"]
 mod networks;
 mod operations;

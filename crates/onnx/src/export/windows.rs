@@ -27,7 +27,7 @@ fn both_sides(padding: &[i64]) -> Vec<i64> {
     padding.repeat(2)
 }
 
-fn convolution(call: &Call<'_>) -> Result<Settings> {
+pub(super) fn convolution(call: &Call<'_>) -> Result<Settings> {
     Ok(vec![
         ("strides", call.ints("stride")?.into()),
         ("pads", both_sides(&call.ints("padding")?).into()),

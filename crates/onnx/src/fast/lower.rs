@@ -6,7 +6,7 @@ use dendra_autograd::Param;
 use dendra_tensor::{Result, Tensor};
 
 use crate::element::ElementType;
-use crate::fold::fold;
+use crate::fold::{Dequantise, fold};
 use crate::plan::{Action, Node, Plan, Setting, Step};
 use crate::tensor::TypedTensor;
 use crate::value::Value;
@@ -27,14 +27,15 @@ pub(super) fn lower(plan: &Plan, parameters: &[(String, Param<f32>)]) -> Plan {
         constants: plan.constants.iter().cloned().chain(values).collect(),
         parameters: Vec::new(),
     };
-    fold(&mut lowered);
+    super::quantised::join(&mut lowered);
+    fold(&mut lowered, Dequantise::Yes);
     fold_into_convolutions(&mut lowered);
     lowered.free_early();
     lowered
 }
 
 /// The number of reads of each slot, including the outputs of the plan.
-fn readers(plan: &Plan) -> Vec<usize> {
+pub(super) fn readers(plan: &Plan) -> Vec<usize> {
     let mut counts = vec![0; plan.slots];
     for step in &plan.steps {
         step.reads().for_each(|slot| counts[slot] += 1);

@@ -11,6 +11,7 @@
 mod chain;
 mod fuse;
 mod lower;
+mod quantised;
 mod rewrite;
 mod shapes;
 mod specialise;

@@ -19,6 +19,7 @@ mod conv;
 mod creation;
 mod detection;
 mod indexing;
+mod integers;
 mod linear;
 mod logic;
 mod loss;
@@ -36,6 +37,7 @@ mod text;
 mod training;
 mod unary;
 
+pub(crate) use quantise::QGEMM;
 pub(crate) use recurrent::{reordered_weights, with_reordered_weights};
 
 /// An operator.

@@ -5,8 +5,9 @@ use dendra_tensor::{Ops, Result, Shape, Tensor};
 
 use super::cast::convert;
 use super::conv::convolution;
-use super::pool::window;
-use super::{Operator, many, one};
+use super::integers;
+use super::pool::{Window, window};
+use super::{Operator, many, of, one};
 use crate::call::Call;
 use crate::element::ElementType;
 use crate::tensor::TypedTensor;
@@ -21,6 +22,27 @@ pub(super) const TABLE: &[Operator] = &[
     one("QLinearMatMul", qlinear_matmul),
     one("QuantizeLinear", quantize),
 ];
+
+/// A product with the transposed weights and a bias, which ONNX Runtime has in a
+/// domain of its own. Files do not name it here: a plan puts it in the place of
+/// operators on floats.
+pub(crate) static QGEMM: Operator = of("com.microsoft", one("QGemm", qgemm));
+
+fn qgemm(call: &Call<'_>) -> Result<TypedTensor> {
+    let (x, weight) = (call.tensor(0)?, call.tensor(3)?);
+    let transposed = crate::tensor::each!(weight, x => x.permute(&[1, 0])?);
+    let zeros = [call.optional(2)?, call.optional(5)?];
+    let mut sums = sums_of_matrices([x, &transposed], zeros)?;
+    if let Some(bias) = call.optional(6)? {
+        sums = sums.add(&bias.reals()?)?;
+    }
+    let x_scale = call.tensor(1)?.reals()?.reshape(Shape::scalar())?.cast::<f32>();
+    let scale = x_scale.mul(&call.tensor(4)?.reals()?.cast::<f32>())?;
+    match call.optional(7)? {
+        Some(y_scale) => requantised(&sums, &scale, y_scale, call.optional(8)?, ElementType::U8),
+        None => Ok(sums.cast::<f32>().mul(&scale)?.into()),
+    }
+}
 
 /// Scales or zero points for each element of a shape. There is one for all
 /// elements, one for each index of an axis, or one for each block of an axis.
@@ -125,21 +147,31 @@ fn accumulated(x: &Tensor<f64>) -> TypedTensor {
 
 fn matmul_integer(call: &Call<'_>) -> Result<TypedTensor> {
     let (a, b) = (call.tensor(0)?, call.tensor(1)?);
-    let rows = a.rank().saturating_sub(2);
-    let a = centred(a, call.optional(2)?, rows)?;
-    let b = centred(b, call.optional(3)?, b.rank().saturating_sub(1))?;
-    Ok(accumulated(&a.matmul(&b)?))
+    Ok(accumulated(&sums_of_matrices([a, b], [call.optional(2)?, call.optional(3)?])?))
+}
+
+/// The product of two tensors, each less its zero points.
+fn sums_of_matrices(
+    [a, b]: [&TypedTensor; 2],
+    zeros: [Option<&TypedTensor>; 2],
+) -> Result<Tensor<f64>> {
+    if let Some(sums) = integers::matrix_product([a, b], zeros)? {
+        return Ok(sums);
+    }
+    let a = centred(a, zeros[0], a.rank().saturating_sub(2))?;
+    let b = centred(b, zeros[1], b.rank().saturating_sub(1))?;
+    a.matmul(&b)
 }
 
 fn qlinear_matmul(call: &Call<'_>) -> Result<TypedTensor> {
     let (a, b) = (call.tensor(0)?, call.tensor(3)?);
     let rows = a.rank().saturating_sub(2);
     let last = b.rank().saturating_sub(1);
-    let product =
-        centred(a, call.optional(2)?, rows)?.matmul(&centred(b, call.optional(5)?, last)?)?;
+    let product = sums_of_matrices([a, b], [call.optional(2)?, call.optional(5)?])?;
     let a_scale = along(call.tensor(1)?, rows, product.rank())?;
     let b_scale = along(call.tensor(4)?, last, product.rank())?;
-    requantised(call, &product, &a_scale.mul(&b_scale)?)
+    let scale = a_scale.cast::<f32>().mul(&b_scale.cast::<f32>())?;
+    requantised(&product, &scale, call.tensor(6)?, call.optional(7)?, a.element())
 }
 
 /// Scales that belong to an axis.
@@ -158,19 +190,25 @@ fn along(x: &TypedTensor, axis: usize, rank: usize) -> Result<Tensor<f64>> {
     }
 }
 
-/// Converts sums of products in units of `scale` to integers of the output.
-fn requantised(call: &Call<'_>, sums: &Tensor<f64>, scale: &Tensor<f64>) -> Result<TypedTensor> {
-    let (y_scale, zero) = (call.tensor(6)?.reals()?, call.optional(7)?);
-    let y_scale = y_scale.reshape(Shape::scalar())?;
-    let mut y = sums.mul(&scale.div(&y_scale)?)?;
-    let to = match zero {
+/// Converts sums of products in units of `scale` to integers of the output. The
+/// operations on `f32` and their order are those of ONNX Runtime, so that ties
+/// are rounded in the same way.
+fn requantised(
+    sums: &Tensor<f64>,
+    scale: &Tensor<f32>,
+    y_scale: &TypedTensor,
+    zero: Option<&TypedTensor>,
+    default: ElementType,
+) -> Result<TypedTensor> {
+    let y_scale = y_scale.reals()?.reshape(Shape::scalar())?.cast::<f32>();
+    let y = sums.cast::<f32>().mul(&scale.div(&y_scale)?)?.round().cast::<f64>();
+    Ok(match zero {
         Some(zero) => {
-            y = y.add(&zero.reals()?.reshape(Shape::scalar())?)?;
-            zero.element()
+            let y = y.add(&zero.reals()?.reshape(Shape::scalar())?)?;
+            TypedTensor::real(zero.element(), y)
         }
-        None => call.tensor(0)?.element(),
-    };
-    Ok(TypedTensor::real(to, y.round()))
+        None => TypedTensor::real(default, y),
+    })
 }
 
 fn groups(call: &Call<'_>) -> usize {
@@ -181,20 +219,38 @@ fn conv_integer(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, weight) = (call.tensor(0)?, call.tensor(1)?);
     let kernel = weight.shape().get(2..).unwrap_or_default().to_vec();
     let window = window(call, x.shape(), Some(&kernel))?;
-    let x = Var::new(centred(x, call.optional(2)?, 1)?);
-    let weight = Var::new(centred(weight, call.optional(3)?, 0)?);
-    Ok(accumulated(convolution(&x, &weight, None, &window, groups(call))?.value()))
+    let zeros = [call.optional(2)?, call.optional(3)?];
+    Ok(accumulated(&sums_of_images([x, weight], zeros, &window, groups(call))?))
+}
+
+/// The convolution of two tensors, each less its zero points.
+fn sums_of_images(
+    [x, weight]: [&TypedTensor; 2],
+    zeros: [Option<&TypedTensor>; 2],
+    window: &Window,
+    groups: usize,
+) -> Result<Tensor<f64>> {
+    if let Some(sums) = integers::convolution([x, weight], zeros, window, groups)? {
+        return Ok(sums);
+    }
+    let x = Var::new(centred(x, zeros[0], 1)?);
+    let weight = Var::new(centred(weight, zeros[1], 0)?);
+    Ok(convolution(&x, &weight, None, window, groups)?.into_value())
 }
 
 fn qlinear_conv(call: &Call<'_>) -> Result<TypedTensor> {
     let (x, weight) = (call.tensor(0)?, call.tensor(3)?);
     let kernel = weight.shape().get(2..).unwrap_or_default().to_vec();
     let window = window(call, x.shape(), Some(&kernel))?;
-    let x_centred = Var::new(centred(x, call.optional(2)?, 1)?);
-    let weight = Var::new(centred(weight, call.optional(5)?, 0)?);
-    let bias = call.optional(8)?.map(TypedTensor::reals).transpose()?.map(Var::new);
-    let sums = convolution(&x_centred, &weight, bias.as_ref(), &window, groups(call))?;
-    let x_scale = call.tensor(1)?.reals()?.reshape(Shape::scalar())?;
-    let scale = along(call.tensor(4)?, 1, x.rank())?.mul(&x_scale)?;
-    requantised(call, sums.value(), &scale)
+    let zeros = [call.optional(2)?, call.optional(5)?];
+    let mut sums = sums_of_images([x, weight], zeros, &window, groups(call))?;
+    if let Some(bias) = call.optional(8)? {
+        let mut shape = vec![1; x.rank()];
+        shape[1] = bias.len();
+        sums = sums.add(&bias.reals()?.reshape(shape)?)?;
+    }
+    let x_scale = call.tensor(1)?.reals()?.reshape(Shape::scalar())?.cast::<f32>();
+    let scale = along(call.tensor(4)?, 1, x.rank())?.cast::<f32>();
+    let scale = x_scale.mul(&scale)?;
+    requantised(&sums, &scale, call.tensor(6)?, call.optional(7)?, x.element())
 }

@@ -324,3 +324,46 @@ fn muon_names_what_is_no_matrix() {
     model[1].set_trainable(false);
     Muon::new(0.1).step(&mut model, &gradients).unwrap();
 }
+
+#[test]
+fn two_optimizers_do_one_step_together() {
+    let more = || -> Vec<(&'static str, Box<dyn Optimizer>)> {
+        let split = Split::new(|_, shape| shape.len() == 2, Muon::new(0.02), AdamW::new(0.01));
+        vec![("clipped", Box::new(Adam::new(0.1).clip_norm(0.1))), ("split", Box::new(split))]
+    };
+    let rules = || every_rule().into_iter().chain(more());
+    for ((name, mut whole_optimizer), halves) in rules().zip(rules().zip(rules())) {
+        let shapes: [&[usize]; 4] = [&[3, 4], &[5], &[4, 2], &[2]];
+        let mut whole = model::<f32>(&shapes, 1);
+        let mut models = [model::<f32>(&shapes, 1), model::<f32>(&shapes, 1)];
+        let mut optimizers = [halves.0.1, halves.1.1];
+        for step in 0..3 {
+            let all = random_gradients(&whole, step);
+            whole_optimizer.step(&mut whole, &all).unwrap();
+            for (half, (model, optimizer)) in models.iter_mut().zip(&mut optimizers).enumerate() {
+                let all = random_gradients(model, step);
+                let own: Vec<_> = model.iter().skip(half).step_by(2).map(Param::id).collect();
+                optimizer.step_part(model, &all, &|id| own.contains(&id)).unwrap();
+            }
+            for index in 0..shapes.len() {
+                let updated = models[index % 2][index].value().clone();
+                models[1 - index % 2][index].set(updated).unwrap();
+            }
+        }
+        for (half, (model, optimizer)) in models.iter().zip(&optimizers).enumerate() {
+            assert_eq!(values(model), values(&whole), "{name}");
+            // Each has the state of its parameters, and none of the others.
+            for (key, tensor) in whole_optimizer.state_dict().iter() {
+                let index = key.split('.').find_map(|part| part.parse::<usize>().ok());
+                let state = optimizer.state_dict();
+                match index {
+                    Some(index) if index % 2 != half && !key.ends_with("step") => {
+                        assert!(state.get(key).is_none(), "{name}: {key}");
+                    }
+                    Some(index) if index % 2 != half => {}
+                    _ => assert_eq!(state.get(key), Some(tensor), "{name}: {key}"),
+                }
+            }
+        }
+    }
+}

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
-use dendra_autograd::{Entry, Gradients, Param, Parameters, Path, StateDict};
+use dendra_autograd::{Gradients, Parameters, StateDict};
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result, Rng, Tensor};
 
+use super::change::{Change, Sum, length, statistics, trainable};
+use super::fixed_point::FixedPoint;
+#[cfg(feature = "secure-aggregation")]
+use super::hidden::SecureAggregation;
 use crate::privacy::Privacy;
 
 /// The label of the random stream that chooses the clients.
@@ -56,12 +60,53 @@ pub struct Round {
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 pub struct Federation<M, O> {
-    model: M,
+    pub(super) model: M,
     optimizer: O,
     fraction: f64,
     seed: u64,
     rounds: u64,
     privacy: Option<Privacy>,
+    /// The largest element of a client's change, if they are added as integers.
+    limit: Option<f64>,
+    #[cfg(feature = "secure-aggregation")]
+    pub(super) secure: Option<SecureAggregation>,
+}
+
+/// A round that has begun.
+pub(super) struct Open {
+    pub(super) chosen: Vec<usize>,
+    pub(super) round: Round,
+    pub(super) sum: Sum,
+    /// The norm to which changes are clipped, in a private round.
+    pub(super) max_norm: Option<f64>,
+}
+
+impl Open {
+    pub(super) fn tasks(&self) -> Vec<Task> {
+        let round = self.round.number;
+        self.chosen.iter().map(|&client| Task { client, round }).collect()
+    }
+
+    /// Adds what a client made of the model, or notes why it drops out.
+    pub(super) fn add<M: Parameters<f32>>(
+        &mut self,
+        before: &M,
+        client: usize,
+        trained: Result<(M, usize)>,
+    ) {
+        let added = trained.and_then(|(after, samples)| {
+            let change = Change::between(before, &after)?;
+            self.sum.add(&change, change.weight(samples, self.max_norm)?)?;
+            Ok(samples)
+        });
+        match added {
+            Ok(samples) => {
+                self.round.clients.push(client);
+                self.round.samples = self.round.samples.saturating_add(samples);
+            }
+            Err(error) => self.round.dropped.push((client, error.to_string())),
+        }
+    }
 }
 
 impl<M: fmt::Debug, O: fmt::Debug> fmt::Debug for Federation<M, O> {
@@ -79,7 +124,17 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
     /// `SGD::new(1.0)` sets the model to the mean of the clients' models.
     pub fn new(mut model: M, optimizer: O) -> Self {
         model.name_parameters();
-        Self { model, optimizer, fraction: 1.0, seed: 0, rounds: 0, privacy: None }
+        Self {
+            model,
+            optimizer,
+            fraction: 1.0,
+            seed: 0,
+            rounds: 0,
+            privacy: None,
+            limit: None,
+            #[cfg(feature = "secure-aggregation")]
+            secure: None,
+        }
     }
 
     /// The share of the clients that is chosen in each round, at least one
@@ -105,6 +160,27 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
     pub fn private(mut self, privacy: Privacy) -> Self {
         self.privacy = Some(privacy);
         self
+    }
+
+    /// Adds the changes as integers modulo 2⁶⁴ ([`FixedPoint`]), so that the sum
+    /// does not depend on their order. A client drops out if a weight's change
+    /// times the number of its samples, or in a private federation the clipped
+    /// change, is above `limit`.
+    #[must_use]
+    pub fn fixed_point(mut self, limit: f64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Hides the change of each client from the server in
+    /// [`round_over`](Self::round_over). The model gets the same bits as with
+    /// [`fixed_point`](Self::fixed_point) for the same limit, which is also what
+    /// [`round`](Self::round) computes.
+    #[cfg(feature = "secure-aggregation")]
+    #[must_use]
+    pub fn secure(mut self, settings: SecureAggregation) -> Self {
+        self.secure = Some(settings);
+        self.fixed_point(settings.limit)
     }
 
     /// The global model.
@@ -146,35 +222,40 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
         clients: usize,
         mut train: impl FnMut(Task, &mut M) -> Result<usize>,
     ) -> Result<Round> {
-        let chosen = self.choose(clients)?;
-        let number = self.rounds;
-        let mut sum = Sum::new(&self.model);
-        let mut round = Round { number, clients: Vec::new(), dropped: Vec::new(), samples: 0 };
-        for client in chosen {
+        let mut open = self.begin("Federation::round", clients)?;
+        for task in open.tasks() {
             let mut local = self.model.clone();
-            let result = train(Task { client, round: number }, &mut local);
-            let added = result.and_then(|samples| {
-                let change = Change::between(&self.model, &local)?;
-                match &self.privacy {
-                    Some(privacy) => sum.add(&change, change.weight_within(privacy.max_norm())),
-                    None if samples == 0 => {
-                        return Err(Error::data("the client", "it has no samples"));
-                    }
-                    None => sum.add(&change, samples as f64),
-                }
-                Ok(samples)
-            });
-            match added {
-                Ok(samples) => {
-                    round.clients.push(client);
-                    round.samples += samples;
-                }
-                Err(error) => round.dropped.push((client, error.to_string())),
-            }
+            let trained = train(task, &mut local).map(|samples| (local, samples));
+            open.add(&self.model, task.client, trained);
         }
+        self.finish(open)
+    }
+
+    /// Chooses the clients of a round.
+    pub(super) fn begin(&mut self, place: &str, clients: usize) -> Result<Open> {
+        if u32::try_from(clients).is_err() {
+            let message = format!("expected at most {} clients, got {clients}", u32::MAX);
+            return Err(Error::argument(place, message));
+        }
+        let chosen = self.choose(place, clients)?;
+        let ring = self.limit.map(|limit| FixedPoint::for_sum(limit, chosen.len().max(1)));
+        let number = self.rounds;
+        Ok(Open {
+            chosen,
+            round: Round { number, clients: Vec::new(), dropped: Vec::new(), samples: 0 },
+            sum: Sum::new(length(&self.model), ring.transpose()?),
+            max_norm: self.privacy.as_ref().map(Privacy::max_norm),
+        })
+    }
+
+    /// Changes the model by the sum of the round.
+    pub(super) fn finish(&mut self, open: Open) -> Result<Round> {
+        let Open { round, sum, .. } = open;
+        let mut sum = sum.into_values();
+        let weights = trainable(&self.model).map(|param| param.value().len()).sum();
         let divisor = match &mut self.privacy {
             Some(privacy) => {
-                privacy.add_noise(&mut sum.weights)?;
+                privacy.add_noise(&mut sum[..weights])?;
                 privacy.expected_batch_size()
             }
             None => round.samples as f64,
@@ -186,23 +267,28 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
         Ok(round)
     }
 
+    /// Ends a round of which nothing is known.
+    #[cfg(feature = "secure-aggregation")]
+    pub(super) fn abandon(&mut self) {
+        self.rounds += 1;
+    }
+
     /// The clients of the next round, in ascending order.
-    fn choose(&mut self, clients: usize) -> Result<Vec<usize>> {
-        const NAME: &str = "Federation::round";
+    fn choose(&mut self, place: &str, clients: usize) -> Result<Vec<usize>> {
         if let Some(privacy) = &mut self.privacy {
-            if has_statistics(&self.model) {
+            if !statistics(&self.model).is_empty() {
                 let message = "the model keeps statistics of the data, which noise does not \
                                protect; use group or layer normalisation";
-                return Err(Error::argument(NAME, message));
+                return Err(Error::argument(place, message));
             }
-            return privacy.choose(NAME, clients);
+            return privacy.choose(place, clients);
         }
         if !(self.fraction > 0.0 && self.fraction <= 1.0) || clients == 0 {
             let fraction = self.fraction;
             let message = format!(
                 "expected clients and a fraction from 0 to 1, above 0, got {clients} and {fraction}"
             );
-            return Err(Error::argument(NAME, message));
+            return Err(Error::argument(place, message));
         }
         let count = ((self.fraction * clients as f64).round() as usize).clamp(1, clients);
         let mut rng = Rng::seed(self.seed).fork(CLIENTS).fork(self.rounds);
@@ -213,105 +299,32 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
     }
 
     /// A step of the optimizer, and the mean of the statistics.
-    fn apply(&mut self, sum: &Sum, divisor: f64) -> Result<()> {
-        let mut gradients = Vec::new();
-        for (values, (_, param)) in sum.weights.iter().zip(trainable(&self.model)) {
+    fn apply(&mut self, sum: &[f64], divisor: f64) -> Result<()> {
+        let (mut gradients, mut rest) = (Vec::new(), sum);
+        let mut next = |length: usize| {
+            let (values, after) = rest.split_at(length);
+            rest = after;
+            values
+        };
+        for param in trainable(&self.model) {
+            let values = next(param.value().len());
             let mean = values.iter().map(|sum| (-sum / divisor) as f32).collect();
             gradients.push((param.id(), Tensor::from_vec(mean, param.value().shape().clone())?));
         }
+        let mut means = Vec::new();
+        for (name, before) in statistics(&self.model) {
+            let sums = next(before.len()).iter();
+            let mean = before.to_vec().into_iter().zip(sums);
+            let mean = mean.map(|(before, sum)| (f64::from(before) + sum / divisor) as f32);
+            means.push((name, Tensor::from_vec(mean.collect(), before.shape().clone())?));
+        }
         self.optimizer.step(&mut self.model, &Gradients::from_values(0.0, gradients))?;
-        if sum.statistics.is_empty() {
+        if means.is_empty() {
             return Ok(());
         }
         let mut state = self.model.state_dict();
-        for (name, values, shape) in &sum.statistics {
-            let before = state.typed::<f32>(name).map(Tensor::to_vec).unwrap_or_default();
-            let mean = before
-                .iter()
-                .zip(values)
-                .map(|(before, sum)| (f64::from(*before) + sum / divisor) as f32);
-            state.insert(name.clone(), Tensor::from_vec(mean.collect(), shape.clone())?);
-        }
+        means.into_iter().for_each(|(name, mean)| state.insert(name, mean));
         self.model.load_state_dict(&state)
-    }
-}
-
-fn trainable<M: Parameters<f32>>(model: &M) -> impl Iterator<Item = (String, &Param)> {
-    model.named_parameters().into_iter().filter(|(_, param)| param.is_trainable())
-}
-
-fn has_statistics<M: Parameters<f32>>(model: &M) -> bool {
-    let mut found = false;
-    model.visit(&mut Path::default(), &mut |_, entry| found |= matches!(entry, Entry::Buffer(_)));
-    found
-}
-
-/// The names and values of the buffers.
-fn statistics<M: Parameters<f32>>(model: &M) -> Vec<(String, Tensor)> {
-    let mut found = Vec::new();
-    model.visit(&mut Path::default(), &mut |path, entry| {
-        if let Entry::Buffer(buffer) = entry {
-            found.push((path.as_str().to_owned(), buffer.value().clone()));
-        }
-    });
-    found
-}
-
-/// By how much a client changed its copy of the model.
-struct Change {
-    weights: Vec<Vec<f64>>,
-    statistics: Vec<Vec<f64>>,
-}
-
-impl Change {
-    fn between<M: Parameters<f32>>(before: &M, after: &M) -> Result<Self> {
-        let difference = |before: &Tensor, after: &Tensor| -> Result<Vec<f64>> {
-            let values = before.to_vec().into_iter().zip(after.to_vec());
-            let values: Vec<f64> = values.map(|(a, b)| f64::from(b) - f64::from(a)).collect();
-            if before.shape() != after.shape() || values.iter().any(|value| !value.is_finite()) {
-                return Err(Error::not_finite("the client", "its weights are not finite"));
-            }
-            Ok(values)
-        };
-        let weights = trainable(before).zip(trainable(after));
-        let weights = weights.map(|((_, a), (_, b))| difference(a.value(), b.value()));
-        let buffers = statistics(before).into_iter().zip(statistics(after));
-        let buffers = buffers.map(|((_, a), (_, b))| difference(&a, &b));
-        Ok(Self {
-            weights: weights.collect::<Result<_>>()?,
-            statistics: buffers.collect::<Result<_>>()?,
-        })
-    }
-
-    /// The factor that limits the norm of the weights' change.
-    fn weight_within(&self, max_norm: f64) -> f64 {
-        let squares = self.weights.iter().flatten().map(|value| value * value);
-        (max_norm / squares.sum::<f64>().sqrt()).min(1.0)
-    }
-}
-
-/// The sum of the changes, each times its weight.
-struct Sum {
-    weights: Vec<Vec<f64>>,
-    statistics: Vec<(String, Vec<f64>, dendra_tensor::Shape)>,
-}
-
-impl Sum {
-    fn new<M: Parameters<f32>>(model: &M) -> Self {
-        let weights = trainable(model).map(|(_, param)| vec![0.0; param.value().len()]);
-        let buffers = statistics(model).into_iter();
-        let buffers =
-            buffers.map(|(name, value)| (name, vec![0.0; value.len()], value.shape().clone()));
-        Self { weights: weights.collect(), statistics: buffers.collect() }
-    }
-
-    fn add(&mut self, change: &Change, weight: f64) {
-        let add = |sums: &mut [f64], values: &[f64]| {
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
-        };
-        self.weights.iter_mut().zip(&change.weights).for_each(|(sum, values)| add(sum, values));
-        let buffers = self.statistics.iter_mut().zip(&change.statistics);
-        buffers.for_each(|((_, sum, _), values)| add(sum, values));
     }
 }
 

@@ -93,6 +93,8 @@ impl Checkpoints {
 /// The settings of checkpoints with the best value so far.
 pub(crate) struct Keeper {
     settings: Checkpoints,
+    /// Whether this process writes the files.
+    writes: bool,
 }
 
 impl Keeper {
@@ -103,7 +105,13 @@ impl Keeper {
         fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         remove_unfinished(folder)?;
         check_writable(folder.join(LAST))?;
-        Ok(Self { settings })
+        Ok(Self { settings, writes: true })
+    }
+
+    /// A keeper that knows when checkpoints are due, in a run that another
+    /// process writes.
+    pub(crate) fn of_another_process(settings: Checkpoints) -> Self {
+        Self { settings, writes: false }
     }
 
     /// Sets the best value of a run that is resumed.
@@ -137,6 +145,9 @@ impl Keeper {
 
     pub(crate) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_finite()?;
+        if !self.writes {
+            return Ok(());
+        }
         checkpoint.write(self.settings.folder.join(BEST))
     }
 
@@ -144,6 +155,9 @@ impl Keeper {
     /// number to keep.
     pub(crate) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.check_finite()?;
+        if !self.writes {
+            return Ok(());
+        }
         if self.settings.keep > 0 {
             let name = format!("{KEPT}{:09}.safetensors", checkpoint.position.step);
             checkpoint.write(self.settings.folder.join(name))?;

@@ -2,7 +2,7 @@
 
 use dendra_tensor::{Float, Result, Tensor};
 
-use super::{Counted, Metric, check_same, label_settings};
+use super::{Counted, Metric, check_same, label_settings, numbers};
 
 /// The number of correct predictions and of all predictions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,17 @@ impl Share {
 
     fn value(self) -> f64 {
         self.right as f64 / self.all as f64
+    }
+
+    fn state(self) -> Option<Vec<f64>> {
+        Some(vec![self.right as f64, self.all as f64])
+    }
+
+    fn merge(&mut self, context: &str, state: &[f64]) -> Result<()> {
+        let [right, all] = numbers(context, state)?;
+        self.right += right as usize;
+        self.all += all as usize;
+        Ok(())
     }
 }
 
@@ -72,6 +83,14 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Accuracy {
 
     fn value(&self) -> f64 {
         self.share.value()
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        self.share.state()
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.share.merge("Accuracy", state)
     }
 }
 
@@ -127,6 +146,14 @@ impl<T: Float> Metric<Tensor<T>, Tensor<T>> for CategoricalAccuracy {
     fn value(&self) -> f64 {
         self.0.value()
     }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        self.0.state()
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.0.merge("CategoricalAccuracy", state)
+    }
 }
 
 /// The share of labels whose output is among the `k` largest; `k = 1` gives
@@ -167,6 +194,14 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for TopKAccuracy {
 
     fn value(&self) -> f64 {
         self.share.value()
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        self.share.state()
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.share.merge("TopKAccuracy", state)
     }
 }
 
@@ -218,6 +253,14 @@ impl<T: Float> Metric<Tensor<T>, Tensor<T>> for BinaryAccuracy {
 
     fn value(&self) -> f64 {
         self.share.value()
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        self.share.state()
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.share.merge("BinaryAccuracy", state)
     }
 }
 

@@ -99,6 +99,14 @@ macro_rules! by_classes {
             fn value(&self) -> f64 {
                 self.average.of(&self.matrix, &self.per_class())
             }
+
+            fn state(&self) -> Option<Vec<f64>> {
+                self.matrix.state()
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.matrix.merge(state)
+            }
         }
     )*};
 }
@@ -180,6 +188,14 @@ macro_rules! by_threshold {
             fn value(&self) -> f64 {
                 Average::Class(1).of(&self.matrix, &self.matrix.$of())
             }
+
+            fn state(&self) -> Option<Vec<f64>> {
+                self.matrix.state()
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.matrix.merge(state)
+            }
         }
     )*};
 }
@@ -225,6 +241,14 @@ macro_rules! by_matrix {
             fn value(&self) -> f64 {
                 let $matrix = &self.0;
                 if $matrix.samples() == 0 { f64::NAN } else { $value }
+            }
+
+            fn state(&self) -> Option<Vec<f64>> {
+                self.0.state()
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.0.merge(state)
             }
         }
     )*};

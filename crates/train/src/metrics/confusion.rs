@@ -78,6 +78,29 @@ impl ConfusionMatrix {
         Ok(())
     }
 
+    /// The number of classes and all counts.
+    pub(super) fn state(&self) -> Option<Vec<f64>> {
+        let counts = self.counts.iter().map(|&count| count as f64);
+        Some(std::iter::once(self.classes as f64).chain(counts).collect())
+    }
+
+    pub(super) fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let (classes, counts) = match state {
+            [classes, counts @ ..] => (*classes as usize, counts),
+            [] => return Err(Error::data(NAME, "expected a state, got none")),
+        };
+        if classes.checked_mul(classes) != Some(counts.len()) {
+            let message = format!("a state of {classes} classes has {} counts", counts.len());
+            return Err(Error::data(NAME, message));
+        }
+        if classes == 0 {
+            return Ok(());
+        }
+        self.add(classes, &[])?;
+        self.counts.iter_mut().zip(counts).for_each(|(sum, &count)| *sum += count as u64);
+        Ok(())
+    }
+
     /// The number of classes; 0 before the first batch.
     pub fn classes(&self) -> usize {
         self.classes

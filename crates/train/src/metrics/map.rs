@@ -75,4 +75,12 @@ where
     fn value(&self) -> f64 {
         self.metric.value()
     }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        self.metric.state()
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.metric.merge(state)
+    }
 }

@@ -52,6 +52,33 @@ pub trait Metric<Y = Tensor<i64>, P = Tensor>: Send + Sync {
 
     /// The figure over all batches so far; NaN before the first.
     fn value(&self) -> f64;
+
+    /// The values gathered so far as numbers, which [`merge`](Self::merge) adds
+    /// to a metric of another process. The default is `None`: the metric cannot
+    /// be gathered by several processes.
+    fn state(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// Adds the [`state`](Self::state) of the same metric of the samples that
+    /// follow.
+    ///
+    /// # Errors
+    ///
+    /// When the state is not one of this metric, or the metric has none.
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let _ = state;
+        let message = "the metric has no state, so several processes cannot gather it";
+        Err(Error::argument(self.name(), message))
+    }
+}
+
+/// The numbers of a state that has this many.
+fn numbers<const N: usize>(context: &str, state: &[f64]) -> Result<[f64; N]> {
+    state.try_into().map_err(|_| {
+        let message = format!("expected a state of {N} numbers, got {}", state.len());
+        Error::data(context, message)
+    })
 }
 
 /// Exports metrics for outputs of any number type, and gives them methods for
@@ -104,4 +131,76 @@ fn check_same(context: &str, output: &Shape, target: &Shape) -> Result<()> {
     }
     let message = format!("expected targets of the output's shape {output}, got {target}");
     Err(Error::shape(context, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that two metrics of a part each, merged, give the figure of all.
+    fn assert_merges<Y: Clone>(
+        metrics: Vec<Box<dyn Metric<Y>>>,
+        [first, second]: [(Tensor, Y); 2],
+    ) {
+        for mut whole in metrics {
+            let (mut one, mut two) = (whole.fresh(), whole.fresh());
+            for (output, target) in [&first, &second] {
+                whole.update(output, target).unwrap();
+            }
+            one.update(&first.0, &first.1).unwrap();
+            two.update(&second.0, &second.1).unwrap();
+            let mut merged = whole.fresh();
+            merged.merge(&whole.fresh().state().unwrap()).unwrap();
+            merged.merge(&one.state().unwrap()).unwrap();
+            merged.merge(&two.state().unwrap()).unwrap();
+            let (found, expected) = (merged.value(), whole.value());
+            assert!((found - expected).abs() < 1e-12, "{}: {found} {expected}", whole.name());
+            assert!(merged.merge(&[3.0, 1.0, 2.0, 5.0, 1.5]).is_err(), "{}", whole.name());
+        }
+    }
+
+    #[test]
+    fn merged_parts_give_the_figure_of_all() {
+        let scores = |rows: [[f32; 3]; 3]| Tensor::from(rows);
+        let parts = [
+            (scores([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3], [0.2, 0.3, 0.5]]), Tensor::from([1, 2, 2])),
+            (scores([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.4, 0.3, 0.3]]), Tensor::from([0, 1, 2])),
+        ];
+        assert_merges::<Tensor<i64>>(
+            vec![
+                Box::new(Accuracy::new()),
+                Box::new(TopKAccuracy::new(2)),
+                Box::new(BalancedAccuracy::new()),
+                Box::new(CohenKappa::new()),
+                Box::new(F1::new()),
+                Box::new(MatthewsCorrelation::new()),
+                Box::new(Precision::new()),
+                Box::new(Recall::new().average(Average::Weighted)),
+                Box::new(Perplexity::new()),
+                Box::new(AveragePrecision::new()),
+                Box::new(RocAuc::new()),
+            ],
+            parts,
+        );
+        let column = |values: [f32; 3]| Tensor::from(values);
+        let parts = [
+            (column([0.9, 0.2, 0.6]), column([1.0, 0.0, 0.0])),
+            (column([0.3, 0.8, 0.1]), column([1.0, 1.0, 0.0])),
+        ];
+        assert_merges::<Tensor>(
+            vec![
+                Box::new(BinaryAccuracy::new()),
+                Box::new(BinaryF1::new()),
+                Box::new(BinaryPrecision::new()),
+                Box::new(BinaryRecall::new()),
+                Box::new(AveragePrecision::new()),
+                Box::new(MeanAbsoluteError::new()),
+                Box::new(MeanSquaredError::new()),
+                Box::new(RootMeanSquaredError::new()),
+                Box::new(R2Score::new()),
+                Box::new(RocAuc::new()),
+            ],
+            parts,
+        );
+    }
 }

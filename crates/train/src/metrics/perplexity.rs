@@ -3,7 +3,7 @@
 use dendra_losses::CrossEntropy;
 use dendra_tensor::{Float, Reduction, Result, Tensor};
 
-use super::{Counted, Metric, label_settings};
+use super::{Counted, Metric, label_settings, numbers};
 
 /// The exponential of the mean cross-entropy of logits: the number of equally
 /// likely classes that would be as hard to predict.
@@ -60,6 +60,17 @@ impl<T: Float> Metric<Tensor<i64>, Tensor<T>> for Perplexity {
 
     fn value(&self) -> f64 {
         (self.sum / self.count as f64).exp()
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        Some(vec![self.sum, self.count as f64])
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let [sum, count] = numbers("Perplexity", state)?;
+        self.sum += sum;
+        self.count += count as u64;
+        Ok(())
     }
 }
 

@@ -63,6 +63,32 @@ impl Scores {
         Ok(())
     }
 
+    /// For each class the number of its scores, then a score and a 1 or 0 for
+    /// each.
+    fn state(&self) -> Option<Vec<f64>> {
+        let mut state = Vec::new();
+        for scores in &self.classes {
+            state.push(scores.len() as f64);
+            let pair = |&(score, positive): &(f64, bool)| [score, f64::from(u8::from(positive))];
+            state.extend(scores.iter().flat_map(pair));
+        }
+        Some(state)
+    }
+
+    fn merge(&mut self, context: &str, mut state: &[f64]) -> Result<()> {
+        let mut class = 0;
+        while let Some((&count, rest)) = state.split_first() {
+            let Some((scores, rest)) = rest.split_at_checked(2 * count as usize) else {
+                return Err(Error::data(context, "a state has fewer scores than it says"));
+            };
+            for pair in scores.chunks_exact(2) {
+                self.add(context, class, pair[0], pair[1] > 0.5)?;
+            }
+            (state, class) = (rest, class + 1);
+        }
+        Ok(())
+    }
+
     /// The figure of the only class, or the mean over the classes that have
     /// samples and for which the figure is a number.
     fn mean(&self, figure: impl Fn(&[Step]) -> f64) -> f64 {
@@ -162,6 +188,14 @@ macro_rules! rankings {
 
             fn value(&self) -> f64 {
                 self.0.mean($figure)
+            }
+
+            fn state(&self) -> Option<Vec<f64>> {
+                self.0.state()
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.0.merge(stringify!($metric), state)
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use dendra_tensor::{Error, Float, Result, Tensor};
 
-use super::{Metric, check_same};
+use super::{Metric, check_same, numbers};
 
 /// Defines metrics that are a function of a mean over all elements.
 macro_rules! means {
@@ -44,6 +44,17 @@ macro_rules! means {
             fn value(&self) -> f64 {
                 let of_mean: fn(f64) -> f64 = $of_mean;
                 of_mean(self.sum / self.count as f64)
+            }
+
+            fn state(&self) -> Option<Vec<f64>> {
+                Some(vec![self.sum, self.count as f64])
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                let [sum, count] = numbers(stringify!($metric), state)?;
+                self.sum += sum;
+                self.count += count as u64;
+                Ok(())
             }
         }
     )*};
@@ -137,6 +148,38 @@ impl<T: Float> Metric<Tensor<T>, Tensor<T>> for R2Score {
             return f64::NAN;
         }
         scores.sum::<f64>() / self.columns.len() as f64
+    }
+
+    fn state(&self) -> Option<Vec<f64>> {
+        let columns = self.columns.iter().flat_map(|x| [x.errors, x.mean, x.spread]);
+        Some(std::iter::once(self.count as f64).chain(columns).collect())
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let (count, columns) = match state {
+            [count, columns @ ..] if columns.len() % 3 == 0 => (*count as u64, columns),
+            _ => return Err(Error::data("R2Score", "the state is not one of this metric")),
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        if self.count == 0 {
+            self.columns = vec![Column::default(); columns.len() / 3];
+        } else if self.columns.len() != columns.len() / 3 {
+            let (expected, found) = (self.columns.len(), columns.len() / 3);
+            let message = format!("expected {expected} values a sample, as before, got {found}");
+            return Err(Error::shape("R2Score", message));
+        }
+        // Chan, Golub and LeVeque's formula for the variance of two parts.
+        let (before, more) = (self.count as f64, count as f64);
+        for (column, other) in self.columns.iter_mut().zip(columns.chunks_exact(3)) {
+            let difference = other[1] - column.mean;
+            column.errors += other[0];
+            column.mean += difference * more / (before + more);
+            column.spread += other[2] + difference * difference * before * more / (before + more);
+        }
+        self.count += count;
+        Ok(())
     }
 }
 

@@ -1,0 +1,159 @@
+//! Floats as bytes: all bits of them, or rounded to bf16.
+
+use std::borrow::Cow;
+
+use dendra_tensor::{Error, Float, Result, Tensor};
+
+/// The elements of a tensor in order; a copy if it is strided.
+pub(crate) fn elements<T: Float>(tensor: &Tensor<T>) -> Cow<'_, [T]> {
+    tensor.as_slice().map_or_else(|| Cow::Owned(tensor.to_vec()), Cow::Borrowed)
+}
+
+/// How gradients are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// With all bits.
+    #[default]
+    None,
+    /// Rounded to bf16, which has 8 bits of precision: half of the bytes of
+    /// `f32`. Every shard's gradient and every sum of two is rounded, also
+    /// within a process, so that the result does not depend on the number of
+    /// processes.
+    Bf16,
+}
+
+impl Compression {
+    /// The number of bytes of a value.
+    pub(crate) fn width<T: Float>(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::None if T::NAME == "f32" => 4,
+            Self::None => 8,
+        }
+    }
+
+    /// Rounds values to those that can be sent.
+    pub(crate) fn round<T: Float>(self, values: &mut [T]) {
+        if self == Self::Bf16 {
+            for value in values {
+                *value = T::from_f64(f64::from(from_bf16(to_bf16(value.to_f64() as f32))));
+            }
+        }
+    }
+
+    /// The bytes of values.
+    pub(crate) fn write<T: Float>(self, values: &[T]) -> Vec<u8> {
+        let single = values.iter().map(|value| value.to_f64() as f32);
+        match self.width::<T>() {
+            2 => single.flat_map(|value| to_bf16(value).to_le_bytes()).collect(),
+            4 => {
+                let mut bytes = vec![0; 4 * values.len()];
+                for (bytes, value) in bytes.chunks_exact_mut(4).zip(single) {
+                    bytes.copy_from_slice(&value.to_le_bytes());
+                }
+                bytes
+            }
+            _ => values.iter().flat_map(|value| value.to_f64().to_le_bytes()).collect(),
+        }
+    }
+
+    /// Calls `change` with each value and the one that was sent for it.
+    fn each<T: Float>(
+        self,
+        values: &mut [T],
+        bytes: &[u8],
+        change: impl Fn(&mut T, T),
+    ) -> Result<()> {
+        let width = self.width::<T>();
+        if bytes.len() != values.len() * width {
+            let (expected, found) = (values.len() * width, bytes.len());
+            let message = format!("expected {expected} bytes of values, got {found}");
+            return Err(Error::data("DataParallel", message));
+        }
+        let single = |value: f32| T::from_f64(f64::from(value));
+        match width {
+            2 => values.iter_mut().zip(bytes.chunks_exact(2)).for_each(|(value, bytes)| {
+                change(value, single(from_bf16(u16::from_le_bytes([bytes[0], bytes[1]]))));
+            }),
+            4 => values.iter_mut().zip(bytes.chunks_exact(4)).for_each(|(value, bytes)| {
+                let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
+                change(value, single(f32::from_le_bytes(bytes)));
+            }),
+            _ => values.iter_mut().zip(bytes.chunks_exact(8)).for_each(|(value, bytes)| {
+                let bytes = bytes.try_into().expect("chunks of eight bytes");
+                change(value, T::from_f64(f64::from_le_bytes(bytes)));
+            }),
+        }
+        Ok(())
+    }
+
+    /// Adds sent values.
+    pub(crate) fn add<T: Float>(self, values: &mut [T], bytes: &[u8]) -> Result<()> {
+        self.each(values, bytes, |value, sent| *value += sent)?;
+        self.round(values);
+        Ok(())
+    }
+
+    /// Replaces values by sent ones.
+    pub(crate) fn read<T: Float>(self, values: &mut [T], bytes: &[u8]) -> Result<()> {
+        self.each(values, bytes, |value, sent| *value = sent)
+    }
+}
+
+/// The nearest bf16, of two equally near ones the even one; NaN stays NaN.
+fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    let even = (bits >> 16) & 1;
+    (bits.wrapping_add(0x7fff + even) >> 16) as u16
+}
+
+fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_rounds_to_the_nearest_even() {
+        let cases = [
+            (1.0, 0x3f80),
+            (-2.0, 0xc000),
+            (1.0 + 1.0 / 256.0, 0x3f80), // halfway, down to the even one
+            (1.0 + 3.0 / 256.0, 0x3f82), // halfway, up to the even one
+            (f32::MAX, 0x7f80),          // rounds up to infinity
+            (f32::NEG_INFINITY, 0xff80),
+            (0.0, 0),
+        ];
+        for (value, bits) in cases {
+            assert_eq!(to_bf16(value), bits, "{value}");
+        }
+        assert!(from_bf16(to_bf16(f32::NAN)).is_nan());
+        assert_eq!(from_bf16(to_bf16(3.0)), 3.0);
+    }
+
+    #[test]
+    fn sent_values_are_the_values() {
+        let values = [1.5_f32, -0.0, f32::MIN_POSITIVE, 3e38];
+        let bytes = Compression::None.write(&values);
+        let mut read = [0.0_f32; 4];
+        Compression::None.read(&mut read, &bytes).unwrap();
+        assert_eq!(read.map(f32::to_bits), values.map(f32::to_bits));
+        let doubles = [1.0_f64 / 3.0, -1e300];
+        let mut sums = [1.0, 2.0];
+        Compression::None.add(&mut sums, &Compression::None.write(&doubles)).unwrap();
+        assert_eq!(sums, [1.0 + 1.0 / 3.0, 2.0 - 1e300]);
+        let mut rounded = [1.0_f32 / 3.0];
+        Compression::Bf16.round(&mut rounded);
+        assert_eq!(Compression::Bf16.write(&rounded).len(), 2);
+        let mut sent = [0.0_f32];
+        Compression::Bf16.read(&mut sent, &Compression::Bf16.write(&rounded)).unwrap();
+        assert_eq!(sent, rounded);
+        let error = Compression::None.read(&mut sent, &[1, 2]).unwrap_err().to_string();
+        assert!(error.contains("expected 4 bytes of values, got 2"), "{error}");
+    }
+}

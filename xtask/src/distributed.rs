@@ -1,0 +1,267 @@
+//! Training on several processes: one hash of weights for any number of them, a process that is
+//! killed, one that is silent, and a network with delay and loss.
+//!
+//! It needs an MPI library with its compiler wrapper, and libclang, so it is not part of `check`.
+//! What is missing is named, and nothing is installed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::{Result, process};
+
+mod launch;
+mod network;
+
+use launch::{Launcher, Output};
+
+/// The page with the hashes.
+const PAGE: &str = "docs/distributed-hashes.md";
+
+/// The kernels for which all CPUs give the same bits, so that the page holds on any machine.
+const INSTRUCTIONS: (&str, &str) = ("DENDRA_SIMD", "portable");
+
+/// The time after which a silent process is taken for dead, in seconds.
+const TIME_LIMIT: u64 = 3;
+
+/// Which MPI to use, and what to do besides the tests.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The MPI library, where several are installed. Programs like mpirun.mpich are tried before
+    /// mpirun.
+    #[arg(long, value_enum, default_value = "openmpi")]
+    mpi: Library,
+    /// The profile of the program.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Write docs/distributed-hashes.md instead of comparing it.
+    #[arg(long)]
+    write: bool,
+    /// Only compare the speed of two processes of one thread with that of one of two threads.
+    #[arg(long)]
+    speed: bool,
+}
+
+/// An MPI library.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Library {
+    Openmpi,
+    Mpich,
+}
+
+/// The sizes of the runs whose hashes are compared, and of those that are interrupted.
+const SHORT: [&str; 4] = ["--samples", "256", "--epochs", "2"];
+const LONG: [&str; 4] = ["--samples", "256", "--epochs", "12"];
+
+/// A run whose hash is compared, with its options.
+const RUNS: [(&str, &[&str]); 3] = [
+    ("8 shards", &[]),
+    ("8 shards, gradients in bf16", &["--bf16"]),
+    ("16 shards", &["--shards", "16"]),
+];
+
+/// Ways to do the work that must not change the weights.
+const WAYS: [&[&str]; 3] =
+    [&[], &["--shard-optimizer", "--threads", "1"], &["--no-overlap", "--threads", "3"]];
+
+/// Builds the example with MPI, and runs it in all ways.
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
+    let launcher = Launcher::find(arguments.mpi)?;
+    let program = build(root, &launcher, &arguments.profile)?;
+    if arguments.speed {
+        return speed(&launcher, &program);
+    }
+    let hashes = hashes(&launcher, &program)?;
+    page(root, &hashes, arguments.write)?;
+    let work = launch::Folder::new()?;
+    let mut whole = launcher.command(1, &program);
+    whole.args(LONG).arg("--quiet").env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+    let whole = hash_of(&launch::output(&mut whole)?, 1)?;
+    interrupted(&launcher, &program, work.path(), &whole, Fate::Killed)?;
+    interrupted(&launcher, &program, work.path(), &whole, Fate::Stopped)?;
+    network::run(root, &launcher, &program, work.path(), &hashes[0].1)
+}
+
+fn build(root: &Path, launcher: &Launcher, profile: &str) -> Result<PathBuf> {
+    let mut command = process::cargo(root);
+    command.args(["build", "--package", "dendra-distributed", "--features", "mpi"]);
+    command.args(["--example", "digits", "--profile", profile]).env("MPICC", &launcher.compiler);
+    process::run(&mut command).map_err(|error| {
+        format!(
+            "{error}\nthe feature `mpi` needs the development files of the MPI library and libclang \
+             (Debian: libopenmpi-dev or libmpich-dev, and libclang-dev)"
+        )
+    })?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let folder = if matches!(profile, "dev" | "test") { "debug" } else { profile };
+    Ok(target.join(folder).join("examples/digits"))
+}
+
+/// The hash of a run in all of its processes.
+fn hash_of(output: &Output, processes: usize) -> Result<String> {
+    let hashes: Vec<&str> = output.hashes().collect();
+    let distinct: BTreeSet<&str> = hashes.iter().copied().collect();
+    match (hashes.len() == processes, distinct.first()) {
+        (true, Some(hash)) if distinct.len() == 1 => Ok((*hash).to_owned()),
+        _ => Err(format!("expected one hash from {processes} processes, got\n{}", output.text())),
+    }
+}
+
+/// The hash of each run, which must be the same for all numbers of processes and ways.
+fn hashes(launcher: &Launcher, program: &Path) -> Result<Vec<(&'static str, String)>> {
+    let mut found = Vec::new();
+    for (name, options) in RUNS {
+        let mut expected = None;
+        for processes in [1, 2, 4, 8] {
+            for way in WAYS {
+                let mut command = launcher.command(processes, program);
+                command.args(SHORT).args(options).args(way).arg("--quiet");
+                command.env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+                let hash = hash_of(&launch::output(&mut command)?, processes)?;
+                let expected = expected.get_or_insert_with(|| hash.clone());
+                if hash != *expected {
+                    return Err(format!(
+                        "{name}: {processes} processes {way:?} give {hash}, expected {expected}"
+                    ));
+                }
+            }
+        }
+        let hash = expected.unwrap_or_default();
+        println!("{name}: 1, 2, 4 and 8 processes give {hash}");
+        found.push((name, hash));
+    }
+    Ok(found)
+}
+
+/// Writes the page, or compares it.
+fn page(root: &Path, hashes: &[(&str, String)], write: bool) -> Result {
+    let mut text = format!(
+        "# Hashes of distributed runs\n\n`cargo xtask distributed --write` writes this page, and \
+         without `--write` the command compares it. It runs the\nexample `digits` of \
+         `dendra-distributed` (convolution, batch normalisation, dropout, augmentation; 2 epochs of \
+         256\npictures in batches of 64) under `mpirun` with 1, 2, 4 and 8 processes, each with \
+         overlapped and with later\ncommunication, and with a whole and a divided state of the \
+         optimizer. All of these end with the same SHA-256 of the\nweights. The hashes are those of \
+         `{}={}`, which gives the same bits on all CPUs.\n\n| run | hash of the weights |\n\
+         |---|---|\n",
+        INSTRUCTIONS.0, INSTRUCTIONS.1
+    );
+    for (name, hash) in hashes {
+        let _ = writeln!(text, "| {name} | `{hash}` |");
+    }
+    let path = root.join(PAGE);
+    if write {
+        return fs::write(&path, text).map_err(|error| format!("{PAGE}: {error}"));
+    }
+    match fs::read_to_string(&path) {
+        Ok(old) if old == text => Ok(()),
+        Ok(_) => {
+            Err(format!("{PAGE} has other hashes; `cargo xtask distributed --write` writes it"))
+        }
+        Err(error) => Err(format!("{PAGE}: {error}")),
+    }
+}
+
+/// What happens to a process.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Killed,
+    /// It stays, and does nothing any more.
+    Stopped,
+}
+
+/// Ends process 2 of 4 in the middle, and resumes with two processes.
+fn interrupted(
+    launcher: &Launcher,
+    program: &Path,
+    work: &Path,
+    expected: &str,
+    fate: Fate,
+) -> Result {
+    let (signal, what) = match fate {
+        Fate::Killed => ("-KILL", "killed"),
+        Fate::Stopped => ("-STOP", "stopped"),
+    };
+    let folder = work.join(what);
+    let checkpoint = folder.join("last.safetensors");
+    let mut command = launcher.surviving(4, program);
+    command.args(LONG).arg("--folder").arg(&folder);
+    command.args(["--time-limit", &TIME_LIMIT.to_string()]);
+    let mut running = launch::start(command.env(INSTRUCTIONS.0, INSTRUCTIONS.1))?;
+    let victim = running.process_id(2)?;
+    let patience = Instant::now();
+    while !checkpoint.exists() && patience.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    process::run(Command::new("kill").args([signal, &victim]))?;
+    let start = Instant::now();
+    let output = running.finish(Duration::from_secs(60))?;
+    let seconds = start.elapsed().as_secs_f64();
+    // A stopped process is not ended by a polite signal.
+    let _ = Command::new("kill").args(["-KILL", &victim]).status();
+    let named = (0..4).filter(|rank| output.blames(*rank, 2)).count();
+    println!(
+        "process 2 of 4 {what}: the run ended after {seconds:.1} s, {named} processes named it"
+    );
+    if output.hashes().next().is_some() {
+        return Err(format!("the run was complete before the process was {what}"));
+    }
+    if named < 3 {
+        return Err(format!("the three other processes must name it:\n{}", output.text()));
+    }
+    let mut command = launcher.command(2, program);
+    command
+        .args(LONG)
+        .arg("--folder")
+        .arg(&folder)
+        .arg("--quiet")
+        .env(INSTRUCTIONS.0, INSTRUCTIONS.1);
+    let hash = hash_of(&launch::output(&mut command)?, 2)?;
+    if hash != expected {
+        return Err(format!("resumed after a process was {what}: {hash}, expected {expected}"));
+    }
+    println!("resumed with 2 processes: {hash}");
+    Ok(())
+}
+
+/// Compares two processes of one thread with one of two threads, in turn.
+fn speed(launcher: &Launcher, program: &Path) -> Result {
+    // Network, pictures, epochs, batch sizes.
+    let cases =
+        [("mnist-cnn", "4096", "5", ["64", "256"]), ("resnet18", "256", "2", ["32", "128"])];
+    for (network, samples, epochs, batches) in cases {
+        for batch in batches {
+            let options = ["--network", network, "--samples", samples, "--epochs", epochs];
+            let mut medians = Vec::new();
+            let runs: [(usize, &[&str]); 3] =
+                [(1, &["--plain"]), (1, &["--shards", "2"]), (2, &["--shards", "2"])];
+            let mut speeds = vec![Vec::new(); runs.len()];
+            for _ in 0..3 {
+                for (index, (processes, more)) in runs.iter().enumerate() {
+                    let mut command = launcher.pinned(*processes, 2, program);
+                    command.args(options).args(["--batch-size", batch]).args(*more).arg("--quiet");
+                    speeds[index].push(launch::output(&mut command)?.speed()?);
+                }
+            }
+            for speeds in &mut speeds {
+                speeds.sort_by(f64::total_cmp);
+                medians.push(speeds[speeds.len() / 2]);
+            }
+            let [plain, one, two] = medians[..] else { return Err("three medians".to_owned()) };
+            println!(
+                "{network}, batch {batch}: {plain:.0} samples/s with two threads; 2 shards: \
+                 {one:.0} in one process of two threads, {two:.0} in two of one thread ({:.0} % and \
+                 {:.0} %)",
+                100.0 * two / plain,
+                100.0 * two / one,
+            );
+        }
+    }
+    Ok(())
+}
