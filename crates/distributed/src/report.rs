@@ -158,7 +158,7 @@ pub(crate) fn write_error(error: &Error, writer: &mut Writer) {
     match error {
         Error::NotFinite { context, message } => {
             writer.number(NOT_FINITE);
-            writer.text(place);
+            writer.text(context);
             writer.text(message);
         }
         _ => {
