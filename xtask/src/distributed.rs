@@ -231,10 +231,13 @@ fn interrupted(
     }
     process::run(Command::new("kill").args([signal, &victim]))?;
     let start = Instant::now();
+    if fate == Fate::Stopped {
+        // `mpirun` waits for it when all others have ended.
+        thread::sleep(Duration::from_secs(TIME_LIMIT + 4));
+        process::run(Command::new("kill").args(["-KILL", &victim]))?;
+    }
     let output = running.finish(Duration::from_secs(60))?;
     let seconds = start.elapsed().as_secs_f64();
-    // A stopped process is not ended by a polite signal.
-    let _ = Command::new("kill").args(["-KILL", &victim]).output();
     let named = [0, 1, 3].iter().filter(|rank| output.blames(**rank, 2)).count();
     println!(
         "process 2 of 4 {what}: the run ended after {seconds:.1} s, {named} processes named it"
