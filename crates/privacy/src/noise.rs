@@ -50,7 +50,7 @@ impl Noise {
     }
 
     /// Numbers of the standard normal distribution for results that are rounded
-    /// to `f32`, ten times as fast as [`normal`](Self::normal).
+    /// to `f32`, several times as fast as [`normal`](Self::normal).
     ///
     /// They are those of Box and Muller's method. What their low bits tell is
     /// lost when a sum with them is rounded to 24 bits: some 2²⁹ numbers become

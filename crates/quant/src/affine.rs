@@ -22,7 +22,9 @@ impl Affine {
     /// assert!((affine.scale - 4.0 / 255.0).abs() < 1e-6);
     /// ```
     pub fn of_range(low: f32, high: f32) -> Self {
-        let (low, high) = (low.min(0.0).max(f32::MIN / 4.0), high.max(0.0).min(f32::MAX / 4.0));
+        // NaN counts as 0, and the difference stays finite.
+        let low = if low < 0.0 { low.max(f32::MIN / 4.0) } else { 0.0 };
+        let high = if high > 0.0 { high.min(f32::MAX / 4.0) } else { 0.0 };
         let scale = (high - low) / 255.0;
         if scale < f32::MIN_POSITIVE {
             return Self { scale: 1.0, zero: 0 };

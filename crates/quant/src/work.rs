@@ -1,12 +1,13 @@
 //! A layer with integer weights.
 
+use dendra_tensor::kernels::simd::dispatch;
 use dendra_tensor::{Error, Result, Tensor};
 
 use crate::affine::Affine;
 use crate::few_bits::FewBits;
 use crate::kernels::{
     DepthwiseWeights, Dequantise, Finish, Image, Packed, PerRow, Requantise, Source, Window,
-    depthwise, product, to_channels_first,
+    depthwise, product, quantise, to_channels_first,
 };
 use crate::layers::{ALL, Kind, Layer};
 use crate::values::{Bytes, Slot, With};
@@ -142,12 +143,13 @@ impl Dynamic {
             (0..samples).map(of).collect()
         });
         if layer.kind == Kind::Linear || samples == 0 {
-            let mut data = Vec::with_capacity(x.len());
-            for (sample, &(scale, zero)) in units.iter().enumerate() {
-                let unit = Affine { scale, zero };
-                let x = x.index_select(0, &[sample])?;
-                data.extend(Bytes::of(&x, unit).data);
-            }
+            let mut data = vec![0; x.len()];
+            x.with(|x| {
+                for (sample, &(scale, zero)) in units.iter().enumerate() {
+                    let place = sample * each..(sample + 1) * each;
+                    quantise(&x[place.clone()], scale, zero, &mut data[place]);
+                }
+            });
             let unit = Affine { scale: 1.0, zero: 0 };
             let mut x = Bytes { data, shape: x.shape().to_vec(), channels_last: false, unit };
             x.order(layer.kind != Kind::Linear);
@@ -251,6 +253,22 @@ fn in_order(kind: Kind, data: Vec<f32>, shape: Vec<usize>) -> Result<Tensor<f32>
     }
 }
 
+/// The least and the largest number, and 0.
 fn range(x: &[f32]) -> [f32; 2] {
-    x.iter().fold([0.0, 0.0], |[low, high], &x| [low.min(x), high.max(x)])
+    const LANES: usize = 16;
+    let (mut low, mut high) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let (whole, rest) = x.as_chunks::<LANES>();
+    dispatch(
+        #[inline(always)]
+        || {
+            for x in whole {
+                for lane in 0..LANES {
+                    low[lane] = if x[lane] < low[lane] { x[lane] } else { low[lane] };
+                    high[lane] = if x[lane] > high[lane] { x[lane] } else { high[lane] };
+                }
+            }
+        },
+    );
+    let all = low.iter().chain(&high).chain(rest);
+    all.fold([0.0, 0.0], |[low, high], &x| [low.min(x), high.max(x)])
 }

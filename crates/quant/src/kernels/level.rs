@@ -30,8 +30,8 @@ impl Level {
         static FOUND: OnceLock<Level> = OnceLock::new();
         *FOUND.get_or_init(|| {
             let limit = env::var("DENDRA_SIMD").unwrap_or_default();
-            let found = Self::available().into_iter().filter(|level| level.is_within(limit.trim()));
-            found.last().unwrap_or(Self::Portable)
+            let mut from_fastest = Self::available().into_iter().rev();
+            from_fastest.find(|level| level.is_within(limit.trim())).unwrap_or(Self::Portable)
         })
     }
 

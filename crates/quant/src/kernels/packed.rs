@@ -25,7 +25,7 @@ const PANELS: usize = 4;
 /// A matrix of weights for products: `columns` filters of `depth` weights.
 ///
 /// Panels of some columns lie one after the other, each with the weights of
-/// [`Level::group`] rows of a column side by side; both are padded with 0.
+/// as many rows of a column side by side as an instruction adds; both are padded with 0.
 #[derive(Clone, Debug)]
 pub struct Packed {
     level: Level,
