@@ -2,6 +2,9 @@
 //!
 //! The tests are one program: each program links the whole library.
 
+// `#[derive(Parameters)]` names the facade.
+extern crate dendra_nn as dendra;
+
 mod callbacks;
 mod checkpoints;
 #[path = "../common/mod.rs"]

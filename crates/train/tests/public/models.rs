@@ -2,7 +2,6 @@
 //! shared weights, a struct of one's own, several outputs, `f64`.
 
 // The derive finds its crates where it finds them for users of the facade.
-extern crate dendra_nn as dendra;
 
 use dendra_autograd::{Gradients, Tape, Var};
 use dendra_datasets::{Dataset, Padded, SampleDataset, Samples, TensorDataset};
