@@ -1,8 +1,6 @@
 //! Models of any input and output in a trainer: token ids, several inputs and
 //! shared weights, a struct of one's own, several outputs, `f64`.
 
-// The derive finds its crates where it finds them for users of the facade.
-
 use dendra_autograd::{Gradients, Tape, Var};
 use dendra_datasets::{Dataset, Padded, SampleDataset, Samples, TensorDataset};
 use dendra_losses::{CosineEmbeddingLoss, CrossEntropy, Loss, MSELoss};
