@@ -1,3 +1,5 @@
+//! Products and convolutions of bytes on every level, compared with plain loops.
+
 use dendra_tensor::Rng;
 
 use super::*;

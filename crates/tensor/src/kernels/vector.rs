@@ -40,6 +40,9 @@ macro_rules! vectors {
                 Self(unsafe { $splat(x) })
             }
 
+            /// # Safety
+            ///
+            /// That of the method of the trait.
             #[inline(always)]
             unsafe fn load_from(from: *const $type) -> Self {
                 // SAFETY: the CPU has the instruction, and the caller
@@ -47,12 +50,18 @@ macro_rules! vectors {
                 Self(unsafe { $load(from) })
             }
 
+            /// # Safety
+            ///
+            /// That of the method of the trait.
             #[inline(always)]
             unsafe fn load_first($from: *const $type, $count: usize) -> Self {
                 // SAFETY: as above; only the first numbers are read.
                 Self(unsafe { $load_part })
             }
 
+            /// # Safety
+            ///
+            /// That of the method of the trait.
             #[inline(always)]
             unsafe fn store_to(self, to: *mut $type) {
                 // SAFETY: the CPU has the instruction, and the caller
@@ -60,6 +69,9 @@ macro_rules! vectors {
                 unsafe { $store(to, self.0) }
             }
 
+            /// # Safety
+            ///
+            /// That of the method of the trait.
             #[inline(always)]
             unsafe fn store_first(self, $to: *mut $type, $count: usize) {
                 let $value = self.0;

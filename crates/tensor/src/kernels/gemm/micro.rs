@@ -156,10 +156,10 @@ macro_rules! kernels {
      packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
         /// The kernels for this instruction set and number type.
         pub(super) static $name: Kernels<$number> = {
+            $(#[target_feature(enable = $features)])?
             /// # Safety
             ///
             /// That of [`TileKernel`].
-            $(#[target_feature(enable = $features)])?
             unsafe fn at<const ROWS: usize, const VECTORS: usize, const PACKED: usize>(
                 t: &Tile<$number>,
             ) {
@@ -174,10 +174,10 @@ macro_rules! kernels {
             const WIDE: &[TileKernel<$number>] =
                 &[at::<1, $wide, 0>, at::<2, $wide, 0>, at::<3, $wide, 0>];
             const { assert!(DIRECT.len().next_multiple_of(LANES) == $packed) };
+            $(#[target_feature(enable = $features)])?
             /// # Safety
             ///
             /// That of [`CopyKernel`](super::kernel::CopyKernel).
-            $(#[target_feature(enable = $features)])?
             unsafe fn copy_rows(
                 from: *const $number,
                 step: usize,

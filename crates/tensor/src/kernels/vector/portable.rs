@@ -17,12 +17,18 @@ impl<T: Float> Vector<T> for Portable<T> {
         Self([x; 8])
     }
 
+    /// # Safety
+    ///
+    /// That of the method of the trait.
     #[inline(always)]
     unsafe fn load_from(from: *const T) -> Self {
         // SAFETY: the caller guarantees that eight numbers can be read.
         Self(unsafe { from.cast::<[T; 8]>().read_unaligned() })
     }
 
+    /// # Safety
+    ///
+    /// That of the method of the trait.
     #[inline(always)]
     unsafe fn load_first(from: *const T, count: usize) -> Self {
         // SAFETY: the caller guarantees that so many numbers can be read.
@@ -34,12 +40,18 @@ impl<T: Float> Vector<T> for Portable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// That of the method of the trait.
     #[inline(always)]
     unsafe fn store_to(self, to: *mut T) {
         // SAFETY: the caller guarantees that eight numbers can be written.
         unsafe { to.cast::<[T; 8]>().write_unaligned(self.0) }
     }
 
+    /// # Safety
+    ///
+    /// That of the method of the trait.
     #[inline(always)]
     unsafe fn store_first(self, to: *mut T, count: usize) {
         // SAFETY: the caller guarantees that so many numbers can be written.
