@@ -28,6 +28,7 @@ impl<T: Float> Kernel<T> for Transpose<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T>>(self) {
         match V::LANES {
+            2 => self.squares::<V, 2>(),
             4 => self.squares::<V, 4>(),
             8 => self.squares::<V, 8>(),
             16 => self.squares::<V, 16>(),

@@ -39,7 +39,7 @@ pub(super) struct Tile<T> {
 /// columns than one register less than the kernel's has lanes.
 pub(super) type TileKernel<T> = unsafe fn(&Tile<T>);
 
-/// Copies rows of contiguous numbers into panels of two registers. The
+/// Copies rows of contiguous numbers into panels of whole registers. The
 /// arguments are the first number, the elements from one row to the next, the
 /// numbers of rows and of columns, the start of the panels, and the elements
 /// from one row of a panel to the next and from one panel to the next.

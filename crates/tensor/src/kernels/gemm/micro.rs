@@ -132,20 +132,16 @@ unsafe fn copy<T: Float, V: Vector<T>>(
     // written; the last load is limited to its row.
     unsafe {
         for l in 0..rows {
-            let (from, to) = (from.add(l * step), to.add(l * width));
-            for panel in 0..whole / 2 {
-                for v in [0, V::LANES] {
-                    let value = V::load_from(from.add(2 * panel * V::LANES + v));
-                    value.store_to(to.add(panel * panel_step + v));
+            let (from, mut to, mut offset) = (from.add(l * step), to.add(l * width), 0);
+            for v in 0..whole {
+                V::load_from(from.add(v * V::LANES)).store_to(to.add(offset));
+                offset += V::LANES;
+                if offset == width {
+                    (to, offset) = (to.wrapping_add(panel_step), 0);
                 }
             }
-            let to = to.add(whole / 2 * panel_step);
-            if whole % 2 == 1 {
-                V::load_from(from.add((whole - 1) * V::LANES)).store_to(to);
-            }
             if rest > 0 {
-                let value = V::load_first(from.add(whole * V::LANES), rest);
-                value.store_to(to.add(whole % 2 * V::LANES));
+                V::load_first(from.add(whole * V::LANES), rest).store_to(to.add(offset));
             }
         }
     }

@@ -24,9 +24,9 @@ impl<T: Float> Lines<T> {
         Self { first, ..self }
     }
 
-    /// Packs `count` lines of `k` numbers into panels of two registers or less.
-    /// Panels are `panel_step` apart, and their `k` rows `width` apart. The
-    /// contents after the last line are unspecified.
+    /// Packs `count` lines of `k` numbers into panels of `width` lines, whole
+    /// registers. Panels are `panel_step` apart, and their `k` rows `width` apart.
+    /// The contents after the last line are unspecified.
     ///
     /// # Safety
     ///
@@ -40,10 +40,7 @@ impl<T: Float> Lines<T> {
         [width, panel_step]: [usize; 2],
     ) {
         let Self { first, strides: [step, line] } = self;
-        let panel_of = |j: usize| {
-            let panel = 2 * kernels.lanes;
-            to.wrapping_add(j / panel * panel_step + j % panel)
-        };
+        let panel_of = |j: usize| to.wrapping_add(j / width * panel_step + j % width);
         // SAFETY: the caller guarantees this.
         unsafe {
             if line == 1 {
