@@ -193,8 +193,8 @@ fn recordings_are_read() {
 
     for (wrong, word) in [
         (&b"OggS"[..], "RIFF"),
-        (&stereo[..12], "no format"),
-        (&stereo[..40], "no data"),
+        (&stereo[..12], "format is missing"),
+        (&stereo[..40], "data are missing"),
         (&file(1, 0, 16, &[], &[0; 4]), "channels"),
         (&file(2, 1, 4, &[], &[0; 4]), "kind 2"),
     ] {

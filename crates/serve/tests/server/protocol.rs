@@ -164,7 +164,7 @@ fn wrong_requests_are_told() {
         json!({ "inputs": [input] })
     };
     let cases: [(serde_json::Value, &str); 15] = [
-        (json!([]), "the request"),
+        (json!([]), "invalid request"),
         (json!({}), "missing field `inputs`"),
         (json!({ "inputs": [] }), "the input \"input\" is missing"),
         (input(&|x| x["name"] = json!("x")), "there is no input \"x\""),

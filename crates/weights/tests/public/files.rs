@@ -176,7 +176,7 @@ fn a_folder_with_one_file_is_opened() {
     assert_eq!(Weights::open(folder.path()).unwrap().len(), 1);
     std::fs::copy(fixture("matrix.npy"), folder.path().join("a.npy")).unwrap();
     let error = message(Weights::open(folder.path()));
-    assert!(error.contains(r#"open one of ["a.npy", "b.npy"]"#), "{error}");
+    assert!(error.contains(r#"found ["a.npy", "b.npy"]"#), "{error}");
 }
 
 #[test]
