@@ -2,7 +2,7 @@
 //! row may be added.
 //!
 //! On CPUs with vectors of a kind in [`vector`](super::vector), the micro-kernels
-//! in [`micro`] do the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
+//! in `micro` do the inner work; elsewhere `matrixmultiply` does. Narrow products of operands
 //! that are contiguous along k are computed as dot products on every CPU. A
 //! product is split into blocks of C, never along k by the number of threads,
 //! so each element of C is the same sum in the same order for any number of
