@@ -184,8 +184,7 @@ fn inputs(
         }
         _ => {
             let kind = preprocessing.kind().unwrap_or_default();
-            let message =
-                format!("the model's preprocessing is of the kind `{kind}`, not for this");
+            let message = format!("the model's preprocessing `{kind}` is for other data");
             return Err(Error::file(data, message).into());
         }
     };
