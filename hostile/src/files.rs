@@ -11,6 +11,7 @@ mod arrays;
 mod networks;
 mod onnx;
 mod pictures;
+mod quantised;
 mod tables;
 mod tensors;
 mod weights;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Hostile> {
     files.extend(weights::files());
     files.extend(onnx::files());
     files.extend(networks::files());
+    files.extend(quantised::files());
     files
 }
 

@@ -16,7 +16,8 @@ use dendra_datasets::{
     parse_text, visit_tar,
 };
 use dendra_nn::StateFile;
-use dendra_tensor::{Error, Result};
+use dendra_quant::Quantised;
+use dendra_tensor::{Error, Result, Tensor};
 use dendra_weights::Weights;
 use tempfile::{NamedTempFile, TempDir};
 
@@ -41,7 +42,7 @@ pub struct Parser {
 }
 
 /// All parsers.
-pub const PARSERS: [Parser; 14] = [
+pub const PARSERS: [Parser; 15] = [
     // Each byte may become a number of eight bytes, which is copied once.
     Parser { name: "idx", parse: idx, memory_per_byte: 24 * 1032 },
     Parser { name: "tar", parse: tar, memory_per_byte: 16 },
@@ -62,6 +63,7 @@ pub const PARSERS: [Parser; 14] = [
     Parser { name: "onnx", parse: onnx, memory_per_byte: 1024 },
     // A few bytes may ask for a thousand blocks, which take memory even without weights.
     Parser { name: "pretrained", parse: pretrained, memory_per_byte: 16 << 10 },
+    Parser { name: "quantised", parse: quantised, memory_per_byte: 256 },
 ];
 
 /// An IDX array, gzipped or not: of bytes, and of numbers of any type.
@@ -193,6 +195,13 @@ pub fn weights(bytes: &[u8]) -> Result<()> {
 /// An ONNX model; it is checked completely, but not run.
 pub fn onnx(bytes: &[u8]) -> Result<()> {
     dendra_onnx::Model::parse(bytes).map(drop)
+}
+
+/// A network of integers, and its output for zeros.
+pub fn quantised(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("network");
+    let network = Quantised::from_file(StateFile::from_bytes(bytes, path)?, path)?;
+    network.predict(&Tensor::<f32>::zeros([1, 2, 8, 8])).map(drop)
 }
 
 /// Runs a parser on any bytes, as a fuzz target does.

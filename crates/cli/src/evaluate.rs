@@ -1,5 +1,6 @@
 //! `dendra evaluate`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use dendra_autograd::Var;
@@ -7,6 +8,7 @@ use dendra_datasets::{AnyPreprocessing, Column, Dataset, ImageFolder, Table, Ten
 use dendra_losses::{CrossEntropy, MSELoss};
 use dendra_nn::{Model, Sequential, StateFile};
 use dendra_optim::SGD;
+use dendra_quant::Quantised;
 use dendra_tensor::{AnyTensor, Element, Error, Result, Tensor};
 use dendra_train::{Classification, Regression, Report, Trainer};
 use serde_json::{Map, Value, json};
@@ -73,74 +75,98 @@ fn reached(arguments: &Evaluate, screen: &Screen) -> Result<Reached, Failure> {
     let wrong = |error: Error| Error::file(path, error.to_string());
     let preprocessing = AnyPreprocessing::from_metadata(&metadata).map_err(wrong)?;
     let classes = dendra_datasets::classes_from_metadata(&metadata).map_err(wrong)?;
-    let model = Sequential::from_file(file, path)?;
-    let kind = Kind::of(data)?;
     let name = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy().into_owned();
-    let report = Report::new(format!("{} on {name}", path.display())).summary(&model.summary());
-    let target = arguments.target.as_ref().or_else(|| metadata.get(TARGET));
-    let rows = || -> Result<(Table, &String), Failure> {
-        let Some(target) = target else {
-            let message = "expected --target COLUMN, the column with the true values";
-            return Err(Failure::Usage(message.to_owned()));
-        };
-        let (all, _) = table::read(data, &arguments.table)?;
-        let rows = rows_with(&all, target).map_err(|error| in_file(data, error))?;
-        if rows.len() < all.len() {
-            let (all, without) = (all.len(), all.len() - rows.len());
-            screen
-                .note(format_args!("{without} of {all} rows have no {target:?} and are left out"));
-        }
-        Ok((all.rows(&rows)?, target))
-    };
-    let classified = |inputs: AnyTensor, labels: Tensor<i64>| {
-        let reached =
-            classify(model.clone(), inputs, labels, &classes, &preprocessing, report.clone());
-        reached.map_err(|error| in_file(data, error))
-    };
-    Ok(match (&preprocessing, kind) {
-        (AnyPreprocessing::Table(encoder), Kind::Table) => {
-            let (rows, target) = rows()?;
-            let inputs = encoder.inputs(&rows).map_err(|error| in_file(data, error))?;
-            if classes.is_empty() {
-                let targets = numbers(&rows, target, data)?;
-                return Ok(regress(model, TensorDataset::new(inputs, targets)?, report)?);
-            }
-            let labels = labels(&rows, target, &classes, data)?;
-            classified(inputs.into(), labels)?
-        }
-        (AnyPreprocessing::Text(encoder), Kind::Table) => {
-            let (rows, target) = rows()?;
-            let column = arguments.text.as_ref().or_else(|| metadata.get(COLUMN));
-            let Some(column) = column else {
-                let message = "expected --text COLUMN, the column with the texts";
+    let report = Report::new(format!("{} on {name}", path.display()));
+    let source = Source { preprocessing, classes, metadata, arguments, screen };
+    if Quantised::is_in(&source.metadata) {
+        return source.evaluated(Quantised::from_file(file, path)?, report);
+    }
+    let model = Sequential::from_file(file, path)?;
+    let report = report.summary(&model.summary());
+    source.evaluated(model, report)
+}
+
+/// What a model is evaluated on.
+struct Source<'a> {
+    preprocessing: AnyPreprocessing,
+    classes: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    arguments: &'a Evaluate,
+    screen: &'a Screen,
+}
+
+impl Source<'_> {
+    fn evaluated<M>(&self, model: M, report: Report) -> Result<Reached, Failure>
+    where
+        M: Model<Tensor, Output = Var> + Model<Tensor<i64>, Output = Var>,
+    {
+        let Self { preprocessing, classes, metadata, arguments, screen } = self;
+        let Evaluate { model: path, data, .. } = arguments;
+        let kind = Kind::of(data)?;
+        let target = arguments.target.as_ref().or_else(|| metadata.get(TARGET));
+        let rows = || -> Result<(Table, &String), Failure> {
+            let Some(target) = target else {
+                let message = "expected --target COLUMN, the column with the true values";
                 return Err(Failure::Usage(message.to_owned()));
             };
-            let texts = Texts::of_column(&rows, column).map_err(|error| in_file(data, error))?;
-            classified(encoder.inputs(&texts)?.into(), labels(&rows, target, &classes, data)?)?
-        }
-        (AnyPreprocessing::Text(encoder), Kind::Texts) => {
-            let texts = Texts::of_folder(data)?;
-            let labels = translated(&texts.labels, &texts.classes, &classes, data)?;
-            classified(encoder.inputs(&texts.texts)?.into(), labels)?
-        }
-        (AnyPreprocessing::Image(encoder), Kind::Pictures) => {
-            let folder = ImageFolder::open(data)?;
-            let labels = folder.labels().unwrap_or_default();
-            let labels = translated(&labels, folder.class_names(), &classes, data)?;
-            let inputs = pictures::inputs(&folder, encoder)?;
-            classified(inputs.into(), labels)?
-        }
-        (AnyPreprocessing::None | AnyPreprocessing::Other(_), _) => {
-            let message = "has no preprocessing that this command knows: `dendra train` writes \
-                           models with one";
-            return Err(Error::file(path, message).into());
-        }
-        _ => {
-            let kind = preprocessing.kind().unwrap_or_default();
-            let message = format!("the model's preprocessing `{kind}` is for other data");
-            return Err(Error::file(data, message).into());
-        }
-    })
+            let (all, _) = table::read(data, &arguments.table)?;
+            let rows = rows_with(&all, target).map_err(|error| in_file(data, error))?;
+            if rows.len() < all.len() {
+                let (all, without) = (all.len(), all.len() - rows.len());
+                screen.note(format_args!(
+                    "{without} of {all} rows have no {target:?} and are left out"
+                ));
+            }
+            Ok((all.rows(&rows)?, target))
+        };
+        let (inputs, labels): (AnyTensor, _) = match (preprocessing, kind) {
+            (AnyPreprocessing::Table(encoder), Kind::Table) => {
+                let (rows, target) = rows()?;
+                let inputs = encoder.inputs(&rows).map_err(|error| in_file(data, error))?;
+                if classes.is_empty() {
+                    let targets = numbers(&rows, target, data)?;
+                    return Ok(regress(model, TensorDataset::new(inputs, targets)?, report)?);
+                }
+                let labels = labels(&rows, target, classes, data)?;
+                (inputs.into(), labels)
+            }
+            (AnyPreprocessing::Text(encoder), Kind::Table) => {
+                let (rows, target) = rows()?;
+                let column = arguments.text.as_ref().or_else(|| metadata.get(COLUMN));
+                let Some(column) = column else {
+                    let message = "expected --text COLUMN, the column with the texts";
+                    return Err(Failure::Usage(message.to_owned()));
+                };
+                let texts =
+                    Texts::of_column(&rows, column).map_err(|error| in_file(data, error))?;
+                (encoder.inputs(&texts)?.into(), labels(&rows, target, classes, data)?)
+            }
+            (AnyPreprocessing::Text(encoder), Kind::Texts) => {
+                let texts = Texts::of_folder(data)?;
+                let labels = translated(&texts.labels, &texts.classes, classes, data)?;
+                (encoder.inputs(&texts.texts)?.into(), labels)
+            }
+            (AnyPreprocessing::Image(encoder), Kind::Pictures) => {
+                let folder = ImageFolder::open(data)?;
+                let labels = folder.labels().unwrap_or_default();
+                let labels = translated(&labels, folder.class_names(), classes, data)?;
+                let inputs = pictures::inputs(&folder, encoder)?;
+                (inputs.into(), labels)
+            }
+            (AnyPreprocessing::None | AnyPreprocessing::Other(_), _) => {
+                let message = "has no preprocessing that this command knows: `dendra train` writes \
+                               models with one";
+                return Err(Error::file(path, message).into());
+            }
+            _ => {
+                let kind = preprocessing.kind().unwrap_or_default();
+                let message = format!("the model's preprocessing `{kind}` is for other data");
+                return Err(Error::file(data, message).into());
+            }
+        };
+        classify(model, inputs, labels, classes, preprocessing, report)
+            .map_err(|error| in_file(data, error).into())
+    }
 }
 
 fn labels(rows: &Table, target: &str, classes: &[String], data: &Path) -> Result<Tensor<i64>> {
@@ -179,23 +205,23 @@ fn translated(
     Tensor::from_vec(labels.clone(), [labels.len()])
 }
 
-fn classify(
-    model: Sequential,
+fn classify<M>(
+    model: M,
     inputs: AnyTensor,
     labels: Tensor<i64>,
     classes: &[String],
     preprocessing: &AnyPreprocessing,
     report: Report,
-) -> Result<Reached> {
-    fn of<X: Element>(
-        model: Sequential,
+) -> Result<Reached>
+where
+    M: Model<Tensor, Output = Var> + Model<Tensor<i64>, Output = Var>,
+{
+    fn of<X: Element, M: Model<Tensor<X>, Output = Var>>(
+        model: M,
         inputs: Tensor<X>,
         labels: Tensor<i64>,
         classes: usize,
-    ) -> Result<Classification>
-    where
-        Sequential: Model<Tensor<X>, Output = Var>,
-    {
+    ) -> Result<Classification> {
         let data = TensorDataset::classification(inputs, labels, classes)?;
         // Nothing is trained, so the optimizer and the loss are not used.
         let trainer = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
@@ -216,7 +242,10 @@ fn classify(
     Ok(Reached { table, figures, report })
 }
 
-fn regress(model: Sequential, data: TensorDataset<f32>, report: Report) -> Result<Reached> {
+fn regress<M>(model: M, data: TensorDataset<f32>, report: Report) -> Result<Reached>
+where
+    M: Model<Tensor, Output = Var>,
+{
     let trainer = Trainer::new(model, SGD::new(0.1), MSELoss::new());
     let found = Regression::of(&trainer, &data)?;
     let figures = vec![

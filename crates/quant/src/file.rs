@@ -23,6 +23,9 @@ use crate::weights::LayerWeights;
 const KEY: &str = "dendra.quantised";
 /// The format version that is written and read.
 const VERSION: u64 = 1;
+/// The most numbers that a layer of a network in a file may return for a sample.
+/// The network runs when it is loaded, and a small file may ask for any picture.
+const MOST_NUMBERS: usize = 1 << 28;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,8 +130,9 @@ impl Quantised {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is damaged, or holds no architecture; see
-    /// [`load_for`](Self::load_for).
+    /// When the file cannot be read, is damaged, or holds no architecture, see
+    /// [`load_for`](Self::load_for), or when a layer returns more than 2²⁸ numbers
+    /// for a sample.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::from_file(StateFile::read(path)?, path)
@@ -145,6 +149,14 @@ impl Quantised {
         let floats =
             StateFile { state: contents.with_blanks(path)?, metadata: contents.metadata.clone() };
         let model = Sequential::from_file(floats, path)?;
+        let shapes = model.layer_shapes().chain([model.input_shape()]);
+        if let Some(shape) = shapes.max_by_key(|shape| shape.elements())
+            && shape.elements() > MOST_NUMBERS
+        {
+            let message =
+                format!("has a layer of shape {shape}: expected at most {MOST_NUMBERS} numbers");
+            return Err(Error::file(path, message));
+        }
         let shape: Shape = [2].into_iter().chain(model.input_shape().iter().copied()).collect();
         let trace = match model.takes_tokens() {
             true => Trace::of(&model, &Tensor::<i64>::zeros(shape))?,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dendra_autograd::{AnyTensor, StateDict};
-use dendra_nn::{NodeKind, Trace};
+use dendra_autograd::{AnyTensor, Entry, EntryMut, Parameters, Path, StateDict, Tape, Var};
+use dendra_nn::{Model, NodeKind, Trace};
 use dendra_tensor::{Error, Result, Tensor, Tensors};
 
 use crate::affine::Affine;
@@ -202,6 +202,27 @@ impl Quantised {
     /// The unit of a value of the trace that is bytes.
     pub fn unit(&self, node: usize) -> Option<Affine> {
         self.engine.units.get(node).copied().flatten()
+    }
+}
+
+/// It has no parameters that can be trained.
+impl Parameters for Quantised {
+    fn visit<'a>(&'a self, _: &mut Path, _: &mut dyn FnMut(&Path, Entry<'a, f32>)) {}
+
+    fn visit_mut<'a>(&'a mut self, _: &mut Path, _: &mut dyn FnMut(&Path, EntryMut<'a, f32>)) {}
+}
+
+/// A model with one output, for metrics and reports.
+impl<I: Tensors> Model<I> for Quantised {
+    type Output = Var;
+
+    fn run(&self, inputs: &I, tape: &Tape) -> Result<Var> {
+        if tape.is_training() {
+            let message = "integer weights cannot be trained: train the network of floats, if \
+                           needed with `aware::prepare`";
+            return Err(Error::argument("Quantised", message));
+        }
+        Ok(Var::new(self.predict(inputs)?))
     }
 }
 

@@ -107,6 +107,25 @@ pub trait Float: Number + Neg<Output = Self> {
     fn cos(self) -> Self;
     /// The tangent of an angle in radians.
     fn tan(self) -> Self;
+    /// `near_sin`, `near_cos` and `near_tan` have the values of `sin`, `cos` and
+    /// `tan`, without branches, for angles up to this; for none by default.
+    #[doc(hidden)]
+    const NEAR_ANGLE: f64 = 0.0;
+    #[doc(hidden)]
+    #[must_use]
+    fn near_sin(self) -> Self {
+        self.sin()
+    }
+    #[doc(hidden)]
+    #[must_use]
+    fn near_cos(self) -> Self {
+        self.cos()
+    }
+    #[doc(hidden)]
+    #[must_use]
+    fn near_tan(self) -> Self {
+        self.tan()
+    }
     /// The angle in radians whose sine is `self`.
     fn asin(self) -> Self;
     /// The angle in radians whose cosine is `self`.
@@ -316,6 +335,9 @@ macro_rules! floats {
         $type:ident:
             exp $exp:path, exp_m1 $exp_m1:path, ln $ln:path, ln_1p $ln_1p:path,
             exp2 $exp2:path, log2 $log2:path, log10 $log10:path, hypot $hypot:path,
+            sin $sin:path, cos $cos:path, tan $tan:path,
+            near $near:expr, $near_sin:path, $near_cos:path, $near_tan:path;
+            atan2 $atan2:path, fmod $fmod:path,
             asin $asin:path, acos $acos:path, atan $atan:path, atanh $atanh:path,
             tanh $tanh:path, sigmoid $sigmoid:path, erf $erf:path, erfc $erfc:path,
             lgamma $lgamma:path, panels $panels:ident, with_panels $with_panels:ident;
@@ -358,11 +380,18 @@ macro_rules! floats {
             #[inline(always)]
             fn powf(self, exponent: Self) -> Self { $type::powf(self, exponent) }
             #[inline(always)]
-            fn sin(self) -> Self { $type::sin(self) }
+            fn sin(self) -> Self { $sin(self) }
             #[inline(always)]
-            fn cos(self) -> Self { $type::cos(self) }
+            fn cos(self) -> Self { $cos(self) }
             #[inline(always)]
-            fn tan(self) -> Self { $type::tan(self) }
+            fn tan(self) -> Self { $tan(self) }
+            const NEAR_ANGLE: f64 = $near;
+            #[inline(always)]
+            fn near_sin(self) -> Self { $near_sin(self) }
+            #[inline(always)]
+            fn near_cos(self) -> Self { $near_cos(self) }
+            #[inline(always)]
+            fn near_tan(self) -> Self { $near_tan(self) }
             #[inline(always)]
             fn asin(self) -> Self { $asin(self) }
             #[inline(always)]
@@ -370,7 +399,7 @@ macro_rules! floats {
             #[inline(always)]
             fn atan(self) -> Self { $atan(self) }
             #[inline(always)]
-            fn atan2(self, x: Self) -> Self { $type::atan2(self, x) }
+            fn atan2(self, x: Self) -> Self { $atan2(self, x) }
             #[inline(always)]
             fn hypot(self, other: Self) -> Self { $hypot(self, other) }
             #[inline(always)]
@@ -413,7 +442,7 @@ macro_rules! floats {
             #[inline(always)]
             fn trunc(self) -> Self { $type::trunc(self) }
             #[inline(always)]
-            fn fmod(self, divisor: Self) -> Self { self % divisor }
+            fn fmod(self, divisor: Self) -> Self { $fmod(self, divisor) }
             #[inline(always)]
             fn is_finite(self) -> bool { $type::is_finite(self) }
             #[inline(always)]
@@ -444,12 +473,19 @@ floats! {
     f32:
         exp math::exp_f32, exp_m1 math::exp_m1_f32, ln math::ln_f32, ln_1p math::ln_1p_f32,
         exp2 math::exp2_f32, log2 math::log2_f32, log10 math::log10_f32, hypot math::hypot_f32,
+        sin math::sin_f32, cos math::cos_f32, tan math::tan_f32,
+        near math::NEAR_ANGLE as f64,
+            math::near_sin_f32, math::near_cos_f32, math::near_tan_f32;
+        atan2 math::atan2_f32, fmod math::fmod_f32,
         asin math::asin_f32, acos math::acos_f32, atan math::atan_f32, atanh math::atanh_f32,
-        tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc libm::erfcf,
+        tanh math::tanh_f32, sigmoid math::sigmoid_f32, erf math::erf_f32, erfc math::erfc_f32,
         lgamma libm::lgammaf, panels f32_panels, with_panels f32_with_panels;
     f64:
         exp f64::exp, exp_m1 f64::exp_m1, ln f64::ln, ln_1p f64::ln_1p,
         exp2 f64::exp2, log2 f64::log2, log10 f64::log10, hypot f64::hypot,
+        sin f64::sin, cos f64::cos, tan f64::tan,
+        near 0.0, f64::sin, f64::cos, f64::tan;
+        atan2 f64::atan2, fmod math::fmod_f64,
         asin f64::asin, acos f64::acos, atan f64::atan, atanh f64::atanh,
         tanh f64::tanh, sigmoid math::sigmoid_f64, erf libm::erf, erfc libm::erfc,
         lgamma libm::lgamma, panels f64_panels, with_panels f64_with_panels;

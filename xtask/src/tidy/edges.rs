@@ -137,10 +137,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "dendra-hostile",
         &[
             "dendra-tensor",
+            "dendra-autograd",
             "dendra-nn",
             "dendra-datasets",
             "dendra-models",
             "dendra-onnx",
+            "dendra-quant",
             "dendra-weights",
         ],
     ),

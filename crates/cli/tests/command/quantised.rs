@@ -29,6 +29,12 @@ fn a_model_becomes_a_network_of_integers() {
         a.len() == b.len() && a.iter().zip(&b).filter(|(a, b)| a == b).count() + 2 >= a.len()
     };
     assert!(same(predict("m.safetensors"), predict("int8.safetensors")));
+    let accuracy = |model| {
+        let json = place.json(&["evaluate", model, "flowers.csv"]);
+        json["figures"]["accuracy"].as_f64().unwrap()
+    };
+    let (floats, integers) = (accuracy("m.safetensors"), accuracy("int8.safetensors"));
+    assert!(floats > 0.8 && (floats - integers).abs() < 0.03, "{floats} {integers}");
     place.ok(&["bench", "int8.safetensors", "--batch", "4", "--on", "1", "--seconds", "0.02"]);
 
     for scheme in ["dynamic", "weights8", "weights4"] {

@@ -120,6 +120,11 @@ impl<T: Float> Sequential<T> {
         self.parts.last().map_or(&self.input.shape, |part| &part.output)
     }
 
+    /// Returns the shape of one output of each layer, without the batch axis.
+    pub fn layer_shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.parts.iter().map(|part| &part.output)
+    }
+
     /// Returns the kind of the layer that a parameter or buffer belongs to, for
     /// example `Linear` for `0.weight`.
     pub fn layer_kind(&self, name: &str) -> Option<&str> {

@@ -1,6 +1,7 @@
-//! Exponentials, logarithms, inverse trigonometric functions, hyperbolic tangent,
-//! logistic and error function and the length of a hypotenuse in `f32`, without
-//! branches, so that loops over them vectorise.
+//! Exponentials, logarithms, trigonometric functions and their inverses,
+//! hyperbolic tangent, logistic and error function and the length of a
+//! hypotenuse in `f32`, without branches, so that loops over them vectorise. Sine,
+//! cosine and tangent of large angles are the exception.
 //!
 //! Range reductions and polynomials of `exp` and `ln` follow Cephes (Moshier,
 //! `expf.c` and `logf.c`): x = n·ln 2 + r with |r| ≤ ln 2 / 2, and exp(x) =
@@ -8,7 +9,7 @@
 //! state the errors.
 #![expect(clippy::excessive_precision, reason = "the constants as the sources give them")]
 
-use std::f32::consts::FRAC_PI_2;
+use std::f32::consts::{FRAC_PI_2, PI};
 
 /// ln 2 in two parts, the first of which has so few bits that its product
 /// with an exponent is exact.
@@ -93,13 +94,13 @@ pub(crate) fn exp2_f32(x: f32) -> f32 {
     scaled_by_power(exp_m1_polynomial((x - (shifted - ROUND)) * std::f32::consts::LN_2), shifted)
 }
 
-/// ln(x) in double precision, within 1e-11 of the result, for numbers that are
-/// not NaN, infinite, negative or 0.
+/// ln(x) in double precision, within 1e-11 of the result, for normal numbers above
+/// 0.
 #[inline(always)]
-fn wide_ln(x: f32) -> f64 {
+pub(crate) fn wide_ln(x: f64) -> f64 {
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
 
-    let bits = f64::from(x).to_bits();
+    let bits = x.to_bits();
     let n = (bits.wrapping_sub(SQRT_HALF) as i64) >> 52;
     let m = f64::from_bits(bits.wrapping_sub((n << 52) as u64));
     // ln(m) = 2·artanh(s), whose series has odd powers.
@@ -118,7 +119,7 @@ fn wide_ln(x: f32) -> f64 {
 /// The logarithm to the base 10, within 1 unit in the last place.
 #[inline(always)]
 pub(crate) fn log10_f32(x: f32) -> f32 {
-    logarithm_at_ends(x, (wide_ln(x) * std::f64::consts::LOG10_E) as f32)
+    logarithm_at_ends(x, (wide_ln(f64::from(x)) * std::f64::consts::LOG10_E) as f32)
 }
 
 /// The logarithm to the base 2, within 2 units in the last place.
@@ -213,6 +214,136 @@ pub(crate) fn erf_f32(x: f32) -> f32 {
     (x * p / q).clamp(-1.0, 1.0)
 }
 
+/// Adding 1.5·2⁵² rounds to the nearest integer, which the low bits of the sum
+/// hold in two's complement.
+const WIDE_ROUND: f64 = 6_755_399_441_055_744.0;
+
+/// exp(x) in double precision, within 1e-9 of the result, for −700 ≤ x ≤ 700.
+#[inline(always)]
+fn wide_exp(x: f64) -> f64 {
+    let shifted = x * std::f64::consts::LOG2_E + WIDE_ROUND;
+    let r = x - (shifted - WIDE_ROUND) * std::f64::consts::LN_2;
+    // The Taylor series for |r| ≤ ln 2 / 2.
+    let p = 1.0 / 40_320.0;
+    let p = p * r + 1.0 / 5_040.0;
+    let p = p * r + 1.0 / 720.0;
+    let p = p * r + 1.0 / 120.0;
+    let p = p * r + 1.0 / 24.0;
+    let p = p * r + 1.0 / 6.0;
+    let p = p * r + 0.5;
+    let p = p * r + 1.0;
+    let p = p * r + 1.0;
+    p * f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52)
+}
+
+/// 1 − erf(x), within 1 unit in the last place, including subnormal results:
+/// t·exp(−x²)·p(t) with t = 1 / (1 + 0.3·|x|). The polynomial p is fitted to
+/// exp(x²)·erfc(x) / t, relative error 1.7e-8.
+#[inline(always)]
+pub(crate) fn erfc_f32(x: f32) -> f32 {
+    // From 11 on the result rounds to 0. NaN is kept.
+    let z = f64::from(x.abs().clamp(0.0, 11.0));
+    let t = 1.0 / (1.0 + 0.3 * z);
+    let p = 0.003_214_779_926_5;
+    let p = p * t - 0.147_481_932_53;
+    let p = p * t + 0.529_152_941_95;
+    let p = p * t - 0.572_517_461_02;
+    let p = p * t + 0.599_873_837_66;
+    let p = p * t - 0.123_941_040_1;
+    let p = p * t + 0.225_581_312_25;
+    let p = p * t + 0.145_921_165_3;
+    let p = p * t + 0.171_025_519_22;
+    let p = p * t + 0.169_170_860_5;
+    let result = t * p * wide_exp(-z * z);
+    (if x < 0.0 { 2.0 - result } else { result }) as f32
+}
+
+/// The largest angle for [`near_sin`] and its like: fewer than 2²⁰ quarter turns,
+/// whose products with the first part of π/2 are exact.
+pub(crate) const NEAR_ANGLE: f32 = 1e6;
+
+/// Sine and cosine of what is left of `x` after whole quarter turns, |r| ≤ π/4,
+/// and the number of these turns in the low bits. π/2 has two parts, 33 bits
+/// and the rest; the polynomials are those of FreeBSD's `k_sinf.c` and
+/// `k_cosf.c` (relative errors 2⁻³⁷ and 2⁻³⁴).
+#[inline(always)]
+fn reduced_sin_cos(x: f32) -> (f64, f64, u64) {
+    let x = f64::from(x);
+    let shifted = x * std::f64::consts::FRAC_2_PI + WIDE_ROUND;
+    let turns = shifted - WIDE_ROUND;
+    let r = (x - turns * 1.570_796_310_901_641_845_703_125) - turns * 1.589_325_477_352_819_6e-8;
+    let (square, fourth) = (r * r, (r * r) * (r * r));
+    let low = -0.166_666_666_416_265_235_595 + square * 0.008_333_329_385_889_463_175_6;
+    let high = -0.000_198_393_348_360_966_317_347 + square * 0.000_002_718_311_493_989_821_906_49;
+    let sin = r * (1.0 + square * (low + fourth * high));
+    let low = 1.0 - 0.499_999_997_251_031_003_120 * square;
+    let high = 0.041_666_623_323_739_063_189_4 - 0.001_388_676_377_460_992_946_92 * square;
+    let cos = low + fourth * (high + 0.000_024_390_448_796_277_409_065 * fourth);
+    (sin, cos, shifted.to_bits())
+}
+
+/// The sine of `x` plus `QUARTERS` quarter turns.
+#[inline(always)]
+fn shifted_sin<const QUARTERS: u64>(x: f32) -> f32 {
+    let (sin, cos, turns) = reduced_sin_cos(x);
+    let turns = turns.wrapping_add(QUARTERS);
+    let value = if turns & 1 == 0 { sin } else { cos };
+    f64::from_bits(value.to_bits() ^ ((turns & 2) << 62)) as f32
+}
+
+/// sin(x) for |x| ≤ [`NEAR_ANGLE`], within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn near_sin_f32(x: f32) -> f32 {
+    shifted_sin::<0>(x)
+}
+
+/// cos(x) for |x| ≤ [`NEAR_ANGLE`], within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn near_cos_f32(x: f32) -> f32 {
+    shifted_sin::<1>(x)
+}
+
+/// tan(x) for |x| ≤ [`NEAR_ANGLE`], within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn near_tan_f32(x: f32) -> f32 {
+    let (sin, cos, turns) = reduced_sin_cos(x);
+    let odd = turns & 1 == 1;
+    let (numerator, divisor) = if odd { (-cos, sin) } else { (sin, cos) };
+    (numerator / divisor) as f32
+}
+
+/// sin(x), within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn sin_f32(x: f32) -> f32 {
+    if x.abs() > NEAR_ANGLE { x.sin() } else { near_sin_f32(x) }
+}
+
+/// cos(x), within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn cos_f32(x: f32) -> f32 {
+    if x.abs() > NEAR_ANGLE { x.cos() } else { near_cos_f32(x) }
+}
+
+/// tan(x), within 1 unit in the last place.
+#[inline(always)]
+pub(crate) fn tan_f32(x: f32) -> f32 {
+    if x.abs() > NEAR_ANGLE { x.tan() } else { near_tan_f32(x) }
+}
+
+/// a − b·trunc(a / b), which is exact. Where the quotient is not huge, double
+/// precision has all its digits: for |a| ≥ |b|, a quotient that is not whole
+/// differs from a whole number by at least 2⁻²⁴.
+#[inline(always)]
+pub(crate) fn fmod_f32(a: f32, b: f32) -> f32 {
+    let (wide_a, wide_b) = (f64::from(a), f64::from(b));
+    let quotient = wide_a / wide_b;
+    if quotient.abs() < 134_217_728.0 && b.is_finite() {
+        ((wide_a - f64::from(quotient as i32) * wide_b) as f32).copysign(a)
+    } else {
+        a % b
+    }
+}
+
 /// arcsin(x), within 3 units in the last place; NaN beyond ±1 (Cephes `asinf.c`).
 #[inline(always)]
 pub(crate) fn asin_f32(x: f32) -> f32 {
@@ -229,7 +360,7 @@ pub(crate) fn acos_f32(x: f32) -> f32 {
     let large = magnitude > 0.5;
     let result = small_asin(magnitude, large);
     let twice = 2.0 * result;
-    let far = if x < 0.0 { std::f32::consts::PI - twice } else { twice };
+    let far = if x < 0.0 { PI - twice } else { twice };
     if large { far } else { FRAC_PI_2 - result.copysign(x) }
 }
 
@@ -265,6 +396,19 @@ pub(crate) fn atan_f32(x: f32) -> f32 {
     (start + (p * square * reduced + reduced)).copysign(x)
 }
 
+/// The angle of the point (x, y), within 4 units in the last place.
+#[inline(always)]
+pub(crate) fn atan2_f32(y: f32, x: f32) -> f32 {
+    let steep = y.abs() > x.abs();
+    let small = if steep { x.abs() } else { y.abs() };
+    let large = if steep { y.abs() } else { x.abs() };
+    let ratio = if small == large { 1.0 } else { small / large };
+    let angle = atan_f32(if large == 0.0 { 0.0 } else { ratio });
+    let angle = if steep { FRAC_PI_2 - angle } else { angle };
+    let angle = if x.is_sign_negative() { PI - angle } else { angle }.copysign(y);
+    if x.is_nan() | y.is_nan() { f32::NAN } else { angle }
+}
+
 /// artanh(x), within 4 units in the last place; NaN beyond ±1.
 #[inline(always)]
 pub(crate) fn atanh_f32(x: f32) -> f32 {
@@ -297,6 +441,12 @@ pub(crate) fn sigmoid_f32(x: f32) -> f32 {
     // and from 30 on the result is 1.
     const SCALE: f32 = 1.0 / 4_294_967_296.0;
     SCALE / (SCALE + scaled_exp::<-32>(-x.clamp(-104.0, 30.0)))
+}
+
+/// a − b·trunc(a / b) in `f64`.
+#[inline(always)]
+pub(crate) fn fmod_f64(a: f64, b: f64) -> f64 {
+    a % b
 }
 
 /// 1 / (1 + exp(−x)) in `f64`.
@@ -347,6 +497,26 @@ mod tests {
     }
 
     #[test]
+    fn remainders_are_exact_and_angles_keep_the_sign_of_zero() {
+        let numbers = || (0..=u32::MAX).step_by(9_500_009).map(f32::from_bits);
+        let near = (1..400).map(|i| i as f32 * 0.7);
+        for (a, b) in numbers()
+            .flat_map(|a| numbers().map(move |b| (a, b)))
+            .chain(near.clone().flat_map(|a| near.clone().map(move |b| (a.mul_add(1e4, b), b))))
+        {
+            let (ours, exact) = (fmod_f32(a, b), a % b);
+            let same = ours.to_bits() == exact.to_bits() || (ours.is_nan() && exact.is_nan());
+            assert!(same, "{a} mod {b} is {exact}, not {ours}");
+        }
+        for function in [sin_f32, tan_f32] {
+            assert_eq!(function(-0.0).to_bits(), (-0.0_f32).to_bits());
+        }
+        for (y, x) in [(0.0, 0.0), (0.0, -0.0), (-0.0, 0.0), (-0.0, -0.0), (-0.0, -1.0)] {
+            assert_eq!(atan2_f32(y, x).to_bits(), y.atan2(x).to_bits(), "arctan2({y}, {x})");
+        }
+    }
+
+    #[test]
     fn functions_keep_their_stated_errors() {
         let (error, x) = worst(exp_f32, f64::exp);
         assert!(error <= 2.0, "exp({x}) is {error} units off");
@@ -374,6 +544,20 @@ mod tests {
         assert!(error <= 4.0, "artanh({x}) is {error} units off");
         let (error, x) = worst(erf_f32, libm::erf);
         assert!(error <= 7.0, "erf({x}) is {error} units off");
+        let (error, x) = worst(erfc_f32, libm::erfc);
+        assert!(error <= 1.0, "erfc({x}) is {error} units off");
+        let (error, x) = worst(sin_f32, f64::sin);
+        assert!(error <= 1.0, "sin({x}) is {error} units off");
+        let (error, x) = worst(cos_f32, f64::cos);
+        assert!(error <= 1.0, "cos({x}) is {error} units off");
+        let (error, x) = worst(tan_f32, f64::tan);
+        assert!(error <= 1.0, "tan({x}) is {error} units off");
+        for other in [1.5_f32, f32::NEG_INFINITY, -0.0] {
+            let (error, y) = worst(|y| atan2_f32(y, other), |y| y.atan2(other.into()));
+            assert!(error <= 4.0, "arctan2({y}, {other}) is {error} units off");
+            let (error, x) = worst(|x| atan2_f32(other, x), |x| f64::from(other).atan2(x));
+            assert!(error <= 4.0, "arctan2({other}, {x}) is {error} units off");
+        }
         let (error, x) = worst(tanh_f32, f64::tanh);
         assert!(error <= 4.0, "tanh({x}) is {error} units off");
         let (error, x) = worst(sigmoid_f32, |x| 1.0 / (1.0 + (-x).exp()));

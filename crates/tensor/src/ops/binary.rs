@@ -295,6 +295,26 @@ binary! {
         |a, b, y, g|
             g * over(a, y, &mask(a, b, both_zero))?,
             g * over(b, y, &mask(a, b, both_zero))?;
+    /// the angle of the point (b, a)
+    Atan2 in 0.5..2.0:
+        |a, b| a.atan2(b),
+        of!(call_zip, |a, b| {
+            let length = a.hypot(b);
+            over_length(over_length(b, length), length)
+        }),
+        of!(call_zip, |a, b| {
+            let length = a.hypot(b);
+            over_length(over_length(-a, length), length)
+        }),
+        |a, b, _, g|
+            {
+                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
+                g * over(&over(b, &length, &origin)?, &length, &origin)?
+            },
+            {
+                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
+                -g * over(&over(a, &length, &origin)?, &length, &origin)?
+            };
 }
 
 binary! {
@@ -316,26 +336,6 @@ binary! {
             {
                 let no_slope = mask(a, b, |a, b| a == T::ZERO && b >= T::ZERO);
                 g * (y * a.masked_fill(&no_slope, 1.0)?.ln())
-            };
-    /// the angle of the point (b, a)
-    Atan2 in 0.5..2.0:
-        |a, b| a.atan2(b),
-        of!(call_zip, |a, b| {
-            let length = a.hypot(b);
-            over_length(over_length(b, length), length)
-        }),
-        of!(call_zip, |a, b| {
-            let length = a.hypot(b);
-            over_length(over_length(-a, length), length)
-        }),
-        |a, b, _, g|
-            {
-                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
-                g * over(&over(b, &length, &origin)?, &length, &origin)?
-            },
-            {
-                let (length, origin) = (a.hypot(b)?, mask(a, b, both_zero));
-                -g * over(&over(a, &length, &origin)?, &length, &origin)?
             };
     /// a − b · ⌊a / b⌋
     Remainder in 1.3..1.9:

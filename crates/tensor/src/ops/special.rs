@@ -6,6 +6,7 @@ use super::unary::{c, call_backward, call_forward, sample_inputs, settings, unar
 use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::Result;
+use crate::kernels::math::wide_ln;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -31,9 +32,9 @@ unary! {
         |x, _| Term::apply(Polygamma { order: order + 1.0 }, &[x]);
 }
 
-/// The number whose error function is `x`: Giles's approximation for single
-/// precision ("Approximating the erfinv function", 2011), made exact by
-/// Halley's steps in double precision.
+/// The number whose error function is `x`: Giles's approximation, within 3 units
+/// in the last place of single precision ("Approximating the erfinv function",
+/// 2011), for other types made exact by Halley's steps in double precision.
 fn inverse_erf<T: Float>(x: T) -> T {
     const CENTRE: [f64; 9] = [
         2.810_226_36e-08,
@@ -62,9 +63,12 @@ fn inverse_erf<T: Float>(x: T) -> T {
     if rest.is_nan() || rest <= 0.0 {
         return T::from_f64(if rest == 0.0 { x * f64::INFINITY } else { f64::NAN });
     }
-    let w = -(rest * (1.0 + x.abs())).ln();
+    let w = -wide_ln(rest * (1.0 + x.abs()));
     let (w, coefficients) = if w < 5.0 { (w - 2.5, CENTRE) } else { (w.sqrt() - 3.0, TAIL) };
     let mut y = x * coefficients.into_iter().fold(0.0, |sum, coefficient| sum * w + coefficient);
+    if T::EPSILON == T::from_f64(f64::from(f32::EPSILON)) {
+        return T::from_f64(y);
+    }
     for _ in 0..6 {
         // Near ±1 the small complements are compared.
         let difference = if y.abs() < 0.5 {
@@ -131,7 +135,7 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
     let power = order + 1.0;
     let mut zeta = 0.0;
     while x < 10.0 + order {
-        zeta += x.powi(-(power as i32));
+        zeta += whole_power(1.0 / x, power);
         x += 1.0;
     }
     let square = 1.0 / (x * x);
@@ -142,9 +146,14 @@ fn polygamma<T: Float>(order: f64, x: T) -> T {
         factor *= (power + even - 1.0) * (power + even) / ((even + 1.0) * (even + 2.0));
         scale *= square;
     }
-    zeta += x.powi(-(order as i32)) * (1.0 / order + (0.5 + series / x) / x);
+    zeta += whole_power(1.0 / x, order) * (1.0 / order + (0.5 + series / x) / x);
     let factorial: f64 = (1..=order as usize).map(|i| i as f64).product();
     T::from_f64(turned * factorial * zeta + reflected)
+}
+
+/// x to the power of a small whole number.
+fn whole_power(x: f64, exponent: f64) -> f64 {
+    (0..exponent as usize).fold(1.0, |power, _| power * x)
 }
 
 /// The derivative of the given order of cot(t) at t = π·x, as a polynomial of

@@ -8,6 +8,7 @@ use super::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangent
 use crate::element::{Float, Number};
 use crate::error::Result;
 use crate::kernels::parallel::update_slice;
+use crate::kernels::simd;
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -61,6 +62,49 @@ pub(super) fn call_backward<T: Float>(
         backward(call, derivative)
     }
     run(call, &derivative)
+}
+
+/// True if all elements have the functions without branches of
+/// [`Float::NEAR_ANGLE`]. NaN has.
+fn all_near<T: Float>(x: &Tensor<T>) -> bool {
+    T::NEAR_ANGLE > 0.0
+        && x.with_slice(|x| {
+            simd::dispatch(
+                #[inline(always)]
+                || !x.iter().fold(false, |far, x| far | (x.abs() > c(T::NEAR_ANGLE))),
+            )
+        })
+}
+
+/// Applies a trigonometric function, whose first value is computed without
+/// branches and right for small angles, the second right for all. They are equal
+/// where both are right, so that an element does not depend on its neighbours.
+fn near_or_far<T: Float>(x: &Tensor<T>, f: impl Fn(T) -> [T; 2] + Sync + Copy) -> Tensor<T> {
+    if all_near(x) {
+        forward(
+            x,
+            #[inline(always)]
+            move |x| f(x)[0],
+        )
+    } else {
+        call_forward(x, move |x| f(x)[1])
+    }
+}
+
+/// Like [`backward`], with a derivative as for [`near_or_far`].
+fn backward_near_or_far<T: Float>(
+    call: Call<'_, T, ()>,
+    derivative: impl Fn(T, T) -> [T; 2] + Sync + Copy,
+) -> Cotangents<T> {
+    if all_near(&call.inputs[0]) {
+        backward(
+            call,
+            #[inline(always)]
+            move |x, y| derivative(x, y)[0],
+        )
+    } else {
+        call_backward(call, move |x, y| derivative(x, y)[1])
+    }
 }
 
 /// A number that needs no gradient.
@@ -270,12 +314,6 @@ unary! {
         |x, _| Term::constant(x.value().sign());
     /// −x
     Negate in -2.0..2.0: |x| -x, |_, _| -T::ONE, |_, _| scalar(-1.0);
-    /// sin(x)
-    Sin in -2.0..2.0: |x| x.sin(), |x, _| x.cos(), |x, _| x.cos();
-    /// cos(x)
-    Cos in -2.0..2.0: |x| x.cos(), |x, _| -x.sin(), |x, _| -x.sin();
-    /// tan(x)
-    Tan in -1.0..1.0: |x| x.tan(), |_, y| T::ONE + y * y, |_, y| y.square() + 1.0;
     /// arcsin(x)
     Asin in -0.9..0.9:
         |x| x.asin(),
@@ -301,6 +339,22 @@ unary! {
         |x| x.erf(),
         |x, _| c::<T>(FRAC_2_SQRT_PI) * (-(x * x)).exp(),
         |x, _| (-x.square()).exp() * FRAC_2_SQRT_PI;
+    /// 1 − erf(x)
+    Erfc in -2.0..2.0:
+        |x| x.erfc(),
+        |x, _| c::<T>(-FRAC_2_SQRT_PI) * (-(x * x)).exp(),
+        |x, _| (-x.square()).exp() * -FRAC_2_SQRT_PI;
+    /// sin(πx) / (πx)
+    Sinc in 0.1..2.0:
+        |x| if x == T::ZERO { T::ONE } else { turned(x).near_sin() / (x * c(PI)) },
+        |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).near_cos() - y) / x },
+        |x, y| {
+            let zero = x.value().eq_scalar(T::ZERO);
+            let turns = constant(x, |x| { let turns = (x * c(0.5)).round(); turns + turns });
+            let quotient = (((x - &turns) * PI).cos() - y) / x.masked_fill(&zero, 1.0)?;
+            // The first term of the series, which has the right slope at 0.
+            (x * (-PI * PI / 3.0)).where_mask(&zero, &quotient)?
+        };
     /// x^exponent
     Powf { exponent = 2.5 } in 0.2..2.0:
         |x| x.powf(exponent),
@@ -330,6 +384,31 @@ unary! {
 }
 
 unary! {
+    with near_or_far, backward_near_or_far;
+
+    /// sin(x)
+    Sin in -2.0..2.0:
+        |x| [x.near_sin(), x.sin()],
+        |x, _| [x.near_cos(), x.cos()],
+        |x, _| x.cos();
+    /// cos(x)
+    Cos in -2.0..2.0:
+        |x| [x.near_cos(), x.cos()],
+        |x, _| [-x.near_sin(), -x.sin()],
+        |x, _| -x.sin();
+}
+
+unary! {
+    with near_or_far, backward;
+
+    /// tan(x)
+    Tan in -1.0..1.0:
+        |x| [x.near_tan(), x.tan()],
+        |_, y| T::ONE + y * y,
+        |_, y| y.square() + 1.0;
+}
+
+unary! {
     with call_forward, call_backward;
 
     /// (exp(x) − exp(−x)) / 2
@@ -346,22 +425,6 @@ unary! {
         |x| x.acosh(),
         |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt()),
         |x, _| ((x - 1.0).sqrt() * (x + 1.0).sqrt()).reciprocal();
-    /// 1 − erf(x)
-    Erfc in -2.0..2.0:
-        |x| x.erfc(),
-        |x, _| c::<T>(-FRAC_2_SQRT_PI) * (-(x * x)).exp(),
-        |x, _| (-x.square()).exp() * -FRAC_2_SQRT_PI;
-    /// sin(πx) / (πx)
-    Sinc in 0.1..2.0:
-        |x| if x == T::ZERO { T::ONE } else { turned(x).sin() / (x * c(PI)) },
-        |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).cos() - y) / x },
-        |x, y| {
-            let zero = x.value().eq_scalar(T::ZERO);
-            let turns = constant(x, |x| { let turns = (x * c(0.5)).round(); turns + turns });
-            let quotient = (((x - &turns) * PI).cos() - y) / x.masked_fill(&zero, 1.0)?;
-            // The first term of the series, which has the right slope at 0.
-            (x * (-PI * PI / 3.0)).where_mask(&zero, &quotient)?
-        };
 }
 
 /// π·x after whole turns are removed from x, without rounding.
