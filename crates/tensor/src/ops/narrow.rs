@@ -95,7 +95,7 @@ impl HalfTensor {
 }
 
 /// A tensor with all elements rounded to half precision.
-pub fn rounded<T: Float>(x: &Tensor<T>, precision: HalfPrecision) -> Tensor<T> {
+fn rounded<T: Float>(x: &Tensor<T>, precision: HalfPrecision) -> Tensor<T> {
     HalfTensor::of(x, precision).widened()
 }
 
