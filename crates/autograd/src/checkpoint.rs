@@ -86,9 +86,18 @@ pub(crate) struct Part<T: Float> {
     /// itself.
     start: usize,
     steps: Arc<Vec<Step<T>>>,
-    /// Values of nodes outside the part; `None` for values that an enclosing
-    /// part computes.
-    outside: Vec<(usize, Option<Tensor<T>>)>,
+    outside: Vec<Outside<T>>,
+}
+
+/// The value of a node outside a part.
+#[derive(Clone)]
+struct Outside<T: Float> {
+    node: usize,
+    /// `None` for a value that an enclosing part computes.
+    value: Option<Tensor<T>>,
+    /// Whether only calls that round it use it, so that a rounded value is
+    /// enough.
+    is_rounded: bool,
 }
 
 /// One node of a part.
@@ -113,7 +122,7 @@ impl<T: Float> Record<T> {
     fn drop_part(&mut self, start: usize) {
         let end = self.nodes.len();
         let mut steps = Vec::new();
-        let mut outside: Vec<(usize, Option<Tensor<T>>)> = Vec::new();
+        let mut outside: Vec<Outside<T>> = Vec::new();
         for node in start..end {
             // The remaining nodes of a nested part belong to that part.
             if !matches!(self.nodes[node], Node::Operation(_) | Node::Part(_)) {
@@ -123,12 +132,16 @@ impl<T: Float> Record<T> {
                 Node::Operation(call) => {
                     let parents: Parents = call.parents().into();
                     let mut inputs = Inputs::new();
-                    for (value, parent) in call.inputs().iter().zip(&parents) {
+                    for (index, (value, parent)) in call.inputs().iter().zip(&parents).enumerate() {
                         inputs.push(match parent.map(|parent| self.origin(parent)) {
                             None => Input::Constant(Kept::of(value)),
                             Some(origin) => {
                                 if !self.computes(start, origin) {
-                                    outside.push((origin, Some(value.clone())));
+                                    outside.push(Outside {
+                                        node: origin,
+                                        value: Some(value.clone()),
+                                        is_rounded: call.rounds_input(index),
+                                    });
                                 }
                                 Input::Node(origin)
                             }
@@ -140,10 +153,10 @@ impl<T: Float> Record<T> {
                 }
                 Node::Part(part) => {
                     let mut part = *part;
-                    for (origin, value) in &mut part.outside {
-                        match self.computes(start, *origin) {
-                            true => *value = None,
-                            false => outside.push((*origin, value.clone())),
+                    for of_part in &mut part.outside {
+                        match self.computes(start, of_part.node) {
+                            true => of_part.value = None,
+                            false => outside.push(of_part.clone()),
                         }
                     }
                     steps.push(Step::Part { node, part });
@@ -154,8 +167,9 @@ impl<T: Float> Record<T> {
         if steps.is_empty() {
             return;
         }
-        outside.sort_unstable_by_key(|(node, _)| *node);
-        outside.dedup_by_key(|(node, _)| *node);
+        // A value that is not rounded serves all calls.
+        outside.sort_unstable_by_key(|value| (value.node, value.is_rounded));
+        outside.dedup_by_key(|value| value.node);
         self.nodes.push(Node::Part(Box::new(Part { start, steps: Arc::new(steps), outside })));
     }
 
@@ -209,12 +223,12 @@ impl<T: Float> Part<T> {
                         Input::Constant(_) => None,
                     }));
                 }
-                Step::Part { part, .. } => used.extend(part.outside.iter().map(|(node, _)| *node)),
+                Step::Part { part, .. } => used.extend(part.outside.iter().map(|value| value.node)),
             }
         }
         let outside = self.outside.iter();
         let mut values: HashMap<usize, Tensor<T>> =
-            outside.filter_map(|(node, value)| Some((*node, value.clone()?))).collect();
+            outside.filter_map(|of| Some((of.node, of.value.clone()?))).collect();
         let mut nodes = Vec::with_capacity(self.steps.len());
         for step in &*self.steps {
             match step {
@@ -235,9 +249,9 @@ impl<T: Float> Part<T> {
                 }
                 Step::Part { node, part } => {
                     let mut part = part.clone();
-                    for (origin, value) in &mut part.outside {
+                    for Outside { node, value, .. } in &mut part.outside {
                         if value.is_none() {
-                            *value = values.get(origin).cloned();
+                            *value = values.get(node).cloned();
                         }
                     }
                     let inner = part.computed(&used).1;

@@ -223,6 +223,8 @@ fn floats_of<T: Float>(x: &AnyTensor) -> Option<Tensor<T>> {
         AnyTensor::Bool(x) => x.cast(),
         AnyTensor::F32(x) => x.cast(),
         AnyTensor::F64(x) => x.cast(),
+        AnyTensor::F16(x) => x.cast(),
+        AnyTensor::BF16(x) => x.cast(),
         AnyTensor::I64(x) => x.map(|x: i64| T::from_f64(x as f64)),
         _ => return None,
     })

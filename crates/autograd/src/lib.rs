@@ -24,6 +24,7 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod autocast;
 #[cfg(feature = "gradients")]
 mod backward;
 #[cfg(feature = "gradients")]

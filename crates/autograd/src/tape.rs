@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dendra_tensor::ops::{Op, Parents, Recorded, record};
-use dendra_tensor::{Float, Rng, Tensor, warn_if_unoptimised};
+use dendra_tensor::{Float, HalfPrecision, Rng, Tensor, warn_if_unoptimised};
 use smallvec::SmallVec;
 
 #[cfg(feature = "gradients")]
@@ -33,10 +33,12 @@ pub struct Tape<T: Float = f32> {
 
 pub(crate) struct Shared<T: Float> {
     mode: Mode,
+    /// The precision to which operands of products are rounded.
+    pub(crate) autocast: Option<HalfPrecision>,
     random: Rng,
     record: Mutex<Record<T>>,
     /// The tape that records for this one, which differs from it only in the
-    /// mode.
+    /// mode and in autocast.
     recorder: Option<Arc<Shared<T>>>,
     /// The recording of a tracing tape.
     recording: Option<Box<Mutex<Recording<T>>>>,
@@ -99,18 +101,31 @@ impl<T: Float> Clone for Tape<T> {
 impl<T: Float> Tape<T> {
     fn new(mode: Mode, random: Rng) -> Self {
         let record = Mutex::new(Record::with_room_for(NODES));
-        Self { shared: Arc::new(Shared { mode, random, record, recorder: None, recording: None }) }
+        let (autocast, recorder, recording) = (None, None, None);
+        let shared = Shared { mode, autocast, random, record, recorder, recording };
+        Self { shared: Arc::new(shared) }
     }
 
     /// This tape in evaluation mode, for a part of a model; operations are
     /// recorded on this tape.
     pub(crate) fn in_evaluation(&self) -> Self {
+        self.with(Mode::Evaluation, self.shared.autocast)
+    }
+
+    /// This tape with another autocast, for a part of a model; operations are
+    /// recorded on this tape.
+    pub(crate) fn with_autocast(&self, autocast: Option<HalfPrecision>) -> Self {
+        self.with(self.shared.mode, autocast)
+    }
+
+    /// Another handle of this tape, with these settings.
+    fn with(&self, mode: Mode, autocast: Option<HalfPrecision>) -> Self {
         // This record is never used: the recorder's record is used instead.
         let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
-        let recorder = Some(Arc::clone(self.recorder()));
-        let mode = Mode::Evaluation;
-        Self { shared: Arc::new(Shared { mode, random, record, recorder, recording: None }) }
+        let (recorder, recording) = (Some(Arc::clone(self.recorder())), None);
+        let shared = Shared { mode, autocast, random, record, recorder, recording };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The tape that records for this one.
@@ -245,6 +260,10 @@ impl<T: Float> Tape<T> {
 
     /// Applies an operation and, when an input needs a gradient, records it.
     pub(crate) fn apply<O: Op<T>>(&self, operation: O, inputs: &[&Var<T>]) -> Var<T> {
+        if let Some(inputs) = self.narrow(O::PRODUCT_OPERANDS, inputs) {
+            let call = record(operation, &inputs.references(), inputs.parents.clone());
+            return self.keep_narrow(inputs, call);
+        }
         let values = values(inputs);
         match self.parents(inputs) {
             Some(parents) => self.keep(record(operation, &values, parents)),

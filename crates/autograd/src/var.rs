@@ -94,10 +94,15 @@ impl<T: Float> Var<T> {
             return part(self);
         };
         let y = part(&Self::on_tape(self.value.clone(), tape.in_evaluation(), *node))?;
-        Ok(match y.on {
-            Some(on) if on.tape.is_same(tape) => Self::on_tape(y.value, tape.clone(), on.node),
-            _ => y,
-        })
+        Ok(y.back_on(tape))
+    }
+
+    /// A value that may be on another handle of this tape, on this one.
+    pub(crate) fn back_on(self, tape: &Tape<T>) -> Self {
+        match self.on {
+            Some(on) if on.tape.is_same(tape) => Self::on_tape(self.value, tape.clone(), on.node),
+            _ => self,
+        }
     }
 
     /// Applies the operation of a recorded call to other inputs, with other

@@ -155,6 +155,8 @@ macro_rules! each {
         match $any {
             AnyTensor::F32($tensor) => $value,
             AnyTensor::F64($tensor) => $value,
+            AnyTensor::F16($tensor) => $value,
+            AnyTensor::BF16($tensor) => $value,
             AnyTensor::U8($tensor) => $value,
             AnyTensor::U16($tensor) => $value,
             AnyTensor::U32($tensor) => $value,
@@ -168,10 +170,10 @@ macro_rules! each {
     };
 }
 
-/// The value with its elements in row-major order.
+/// The value with its elements in row-major order, those of half precision as `f32`.
 fn contiguous(value: Value) -> Value {
     match value {
-        Value::Tensor(any) => each!(any, tensor => tensor.contiguous().into()),
+        Value::Tensor(any) => each!(any.widened(), tensor => tensor.contiguous().into()),
         texts => texts,
     }
 }

@@ -70,10 +70,11 @@ elements! {
 }
 
 impl ElementType {
-    /// The element type of a tensor.
+    /// The element type of a tensor; elements of half precision count as `f32`, in which networks
+    /// compute.
     pub fn of(tensor: &AnyTensor) -> Self {
         match tensor {
-            AnyTensor::F32(_) => Self::F32,
+            AnyTensor::F32(_) | AnyTensor::F16(_) | AnyTensor::BF16(_) => Self::F32,
             AnyTensor::F64(_) => Self::F64,
             AnyTensor::U8(_) => Self::U8,
             AnyTensor::U16(_) => Self::U16,

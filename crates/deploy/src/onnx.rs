@@ -97,6 +97,8 @@ fn to_onnx(name: &str, value: &Value) -> Result<dendra_onnx::Value> {
     Ok(match value {
         Value::Tensor(AnyTensor::F32(x)) => x.clone().into(),
         Value::Tensor(AnyTensor::F64(x)) => x.clone().into(),
+        Value::Tensor(AnyTensor::F16(x)) => x.cast::<f32>().into(),
+        Value::Tensor(AnyTensor::BF16(x)) => x.cast::<f32>().into(),
         Value::Tensor(AnyTensor::U8(x)) => x.clone().into(),
         Value::Tensor(AnyTensor::U16(x)) => x.clone().into(),
         Value::Tensor(AnyTensor::U32(x)) => x.clone().into(),

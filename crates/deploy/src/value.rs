@@ -1,6 +1,6 @@
 //! [`Value`]: an input or output of a network.
 
-use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor};
+use dendra_tensor::{AnyTensor, Element, Error, Result, Shape, Tensor, bf16, f16};
 
 use crate::describe::ElementType;
 
@@ -129,6 +129,8 @@ fn join_tensors(first: &AnyTensor, parts: &[&Value]) -> Option<Result<AnyTensor>
     match first {
         AnyTensor::F32(_) => joined::<f32>(parts),
         AnyTensor::F64(_) => joined::<f64>(parts),
+        AnyTensor::F16(_) => joined::<f16>(parts),
+        AnyTensor::BF16(_) => joined::<bf16>(parts),
         AnyTensor::U8(_) => joined::<u8>(parts),
         AnyTensor::U16(_) => joined::<u16>(parts),
         AnyTensor::U32(_) => joined::<u32>(parts),
@@ -141,9 +143,10 @@ fn join_tensors(first: &AnyTensor, parts: &[&Value]) -> Option<Result<AnyTensor>
     }
 }
 
+/// Elements of half precision become `f32`, in which networks compute.
 impl From<AnyTensor> for Value {
     fn from(tensor: AnyTensor) -> Self {
-        Self::Tensor(tensor)
+        Self::Tensor(tensor.widened())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor, bf16};
 
 /// The elements of a tensor in order; a copy if it is strided.
 pub(crate) fn elements<T: Float>(tensor: &Tensor<T>) -> Cow<'_, [T]> {
@@ -36,7 +36,7 @@ impl Compression {
     pub(crate) fn round<T: Float>(self, values: &mut [T]) {
         if self == Self::Bf16 {
             for value in values {
-                *value = T::from_f64(f64::from(from_bf16(to_bf16(value.to_f64() as f32))));
+                *value = T::from_f64(bf16::from_f32(value.to_f64() as f32).into());
             }
         }
     }
@@ -45,7 +45,7 @@ impl Compression {
     pub(crate) fn write<T: Float>(self, values: &[T]) -> Vec<u8> {
         let single = values.iter().map(|value| value.to_f64() as f32);
         match self.width::<T>() {
-            2 => single.flat_map(|value| to_bf16(value).to_le_bytes()).collect(),
+            2 => single.flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect(),
             4 => {
                 let mut bytes = vec![0; 4 * values.len()];
                 for (bytes, value) in bytes.chunks_exact_mut(4).zip(single) {
@@ -73,7 +73,7 @@ impl Compression {
         let single = |value: f32| T::from_f64(f64::from(value));
         match width {
             2 => values.iter_mut().zip(bytes.chunks_exact(2)).for_each(|(value, bytes)| {
-                change(value, single(from_bf16(u16::from_le_bytes([bytes[0], bytes[1]]))));
+                change(value, single(bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32()));
             }),
             4 => values.iter_mut().zip(bytes.chunks_exact(4)).for_each(|(value, bytes)| {
                 let bytes = [bytes[0], bytes[1], bytes[2], bytes[3]];
@@ -100,41 +100,9 @@ impl Compression {
     }
 }
 
-/// The nearest bf16, of two equally near ones the even one; NaN stays NaN.
-fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    let even = (bits >> 16) & 1;
-    (bits.wrapping_add(0x7fff + even) >> 16) as u16
-}
-
-fn from_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bf16_rounds_to_the_nearest_even() {
-        let cases = [
-            (1.0, 0x3f80),
-            (-2.0, 0xc000),
-            (1.0 + 1.0 / 256.0, 0x3f80), // halfway, down to the even one
-            (1.0 + 3.0 / 256.0, 0x3f82), // halfway, up to the even one
-            (f32::MAX, 0x7f80),          // rounds up to infinity
-            (f32::NEG_INFINITY, 0xff80),
-            (0.0, 0),
-        ];
-        for (value, bits) in cases {
-            assert_eq!(to_bf16(value), bits, "{value}");
-        }
-        assert!(from_bf16(to_bf16(f32::NAN)).is_nan());
-        assert_eq!(from_bf16(to_bf16(3.0)), 3.0);
-    }
 
     #[test]
     fn sent_values_are_the_values() {

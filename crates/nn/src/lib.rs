@@ -74,8 +74,8 @@ pub use dendra_derive::Parameters;
 pub use dendra_tensor as tensor;
 
 pub use file::{
-    CHECKPOINT_KEY, Dtype, StateFile, Stored, StoredTensors, check_writable, f16_from_bytes, load,
-    load_matching, remove_unfinished, save, tensor_from_bytes, write_whole,
+    CHECKPOINT_KEY, Dtype, StateFile, Stored, StoredTensors, check_writable, load, load_matching,
+    remove_unfinished, save, tensor_from_bytes, write_whole,
 };
 pub use init::{Distribution, FanMode, Fans, Init, Nonlinearity, Source, initialise};
 pub use layer::Layer;

@@ -55,7 +55,12 @@ macro_rules! elements {
             tensor: AnyTensor,
             alone: bool,
         ) -> PyResult<Bound<'py, PyAny>> {
-            match tensor { $(AnyTensor::$variant(tensor) => share(py, tensor, alone),)* }
+            match tensor {
+                $(AnyTensor::$variant(tensor) => share(py, tensor, alone),)*
+                // NumPy has no `bfloat16`.
+                AnyTensor::F16(tensor) => share(py, tensor.cast::<f32>(), true),
+                AnyTensor::BF16(tensor) => share(py, tensor.cast::<f32>(), true),
+            }
         }
 
         /// A tensor with a copy of an array's elements.

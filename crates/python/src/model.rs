@@ -92,7 +92,11 @@ impl Onnx {
 fn value(tensor: AnyTensor) -> Value {
     macro_rules! of {
         ($($variant:ident)*) => {
-            match tensor { $(AnyTensor::$variant(tensor) => tensor.into(),)* }
+            match tensor {
+                $(AnyTensor::$variant(tensor) => tensor.into(),)*
+                AnyTensor::F16(tensor) => tensor.cast::<f32>().into(),
+                AnyTensor::BF16(tensor) => tensor.cast::<f32>().into(),
+            }
         };
     }
     of! { F32 F64 U8 U16 U32 U64 I8 I16 I32 I64 Bool }

@@ -3,6 +3,7 @@
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::half::{bf16, f16};
 use crate::memory::Memory;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -106,7 +107,19 @@ macro_rules! any_tensor {
                     // NaN equals itself here, and 0 does not equal −0.
                     (Self::F32(a), Self::F32(b)) => a.map(f32::to_bits) == b.map(f32::to_bits),
                     (Self::F64(a), Self::F64(b)) => a.map(f64::to_bits) == b.map(f64::to_bits),
+                    (Self::F16(a), Self::F16(b)) => a.map(f16::to_bits) == b.map(f16::to_bits),
+                    (Self::BF16(a), Self::BF16(b)) => a.map(bf16::to_bits) == b.map(bf16::to_bits),
                     (a, b) => a == b,
+                }
+            }
+
+            /// The same tensor, with elements of half precision as `f32`.
+            #[must_use]
+            pub fn widened(self) -> Self {
+                match self {
+                    Self::F16(tensor) => Self::F32(tensor.cast()),
+                    Self::BF16(tensor) => Self::F32(tensor.cast()),
+                    other => other,
                 }
             }
 
@@ -138,7 +151,7 @@ macro_rules! any_tensor {
 }
 
 any_tensor! {
-    F32 f32; F64 f64;
+    F32 f32; F64 f64; F16 f16; BF16 bf16;
     U8 u8; U16 u16; U32 u32; U64 u64;
     I8 i8; I16 i16; I32 i32; I64 i64;
     Bool bool;

@@ -7,6 +7,7 @@ use std::ops::{
     Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign,
 };
 
+use crate::half::{bf16, f16};
 use crate::kernels::gemm::Panels;
 use crate::kernels::math;
 use crate::kernels::vector::{self, Kernel};
@@ -257,8 +258,17 @@ macro_rules! elements {
         }
     )*};
 }
+// SAFETY: zero bits are the number 0, and the types are `u16` without padding.
+unsafe impl bytemuck::Zeroable for f16 {}
+// SAFETY: as above; every bit pattern is a value.
+unsafe impl bytemuck::Pod for f16 {}
+// SAFETY: as for `f16`.
+unsafe impl bytemuck::Zeroable for bf16 {}
+// SAFETY: as for `f16`.
+unsafe impl bytemuck::Pod for bf16 {}
+
 elements! {
-    f32: true; f64: true;
+    f32: true; f64: true; f16: true; bf16: true;
     u8: true; u16: true; u32: true; u64: true; usize: true;
     i8: true; i16: true; i32: true; i64: true;
     bool: false;

@@ -29,6 +29,7 @@ mod creation;
 mod display;
 mod element;
 mod error;
+mod half;
 #[cfg(feature = "ndarray")]
 mod interop;
 mod joined;
@@ -46,7 +47,9 @@ mod window;
 pub use any::{AnyTensor, Tensors};
 pub use element::{Element, Float, Integer, Number, Whole};
 pub use error::{Error, MatrixFault, Result};
+pub use half::{Half, HalfPrecision, bf16, f16};
 pub use memory::Memory;
+pub use ops::MixedElement;
 pub use ops::Ops;
 pub use ops::attention::{AttentionMask, AttentionOptions};
 pub use ops::batch_norm::{ChannelStatistics, NormStatistics};

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::buffer::Buffer;
 use crate::element::{Element, Float, Number};
 use crate::error::{Error, Result};
+use crate::half;
 use crate::kernels::offsets::copy_in_order;
 use crate::kernels::{parallel, simd};
 use crate::random::Rng;
@@ -355,7 +356,7 @@ impl<T: Number> Tensor<T> {
     /// towards zero, with saturation; to floats by rounding to the nearest.
     #[must_use]
     pub fn cast<U: Number>(&self) -> Tensor<U> {
-        self.map(|x| U::from_f64(x.to_f64()))
+        half::converted(self).unwrap_or_else(|| self.map(|x| U::from_f64(x.to_f64())))
     }
 }
 

@@ -9,6 +9,7 @@ use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::batches::Ready;
+use crate::step::Mixed;
 use crate::trainer::{Gathered, Trainer};
 
 /// The share of the running mean of the loss that each step keeps.
@@ -145,7 +146,8 @@ where
                 let rate = rates.lowest * ratio.powi(step as i32);
                 trainer.optimizer.set_learning_rate(rate);
                 let mut figures = Gathered::new(&[]);
-                match trainer.step(&batch, rates.seed, (0, step), None, &mut figures) {
+                let mixed = &mut Mixed::default();
+                match trainer.step(&batch, rates.seed, (0, step), None, mixed, &mut figures) {
                     // Divergence ends the search.
                     Err(Error::NotFinite { .. }) => break,
                     result => _ = result?,

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use dendra_datasets::{DataLoader, Dataset};
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_optim::GradScaler;
+use dendra_tensor::{Error, Float, HalfPrecision, Result, Tensor};
 
 use crate::callback::Callback;
 use crate::checkpoint::{Checkpoints, Keeper};
@@ -12,6 +13,7 @@ use crate::gradient_rule::GradientRule;
 use crate::not_finite::NotFinite;
 use crate::progress::Verbose;
 use crate::shared::SharedRun;
+use crate::step::Mixed;
 use crate::stop::StopFlag;
 
 /// A data set for a [`Trainer`](crate::Trainer), with batches of inputs `I` and
@@ -107,6 +109,7 @@ pub(crate) struct Plan<'a, T: Float> {
     pub(crate) validation_split: Option<f64>,
     pub(crate) validate_every: u64,
     pub(crate) class_weights: Option<Vec<f64>>,
+    pub(crate) mixed: Mixed,
     pub(crate) rule: Option<Box<dyn GradientRule<T> + 'a>>,
     pub(crate) not_finite: NotFinite,
     pub(crate) callbacks: Vec<Box<dyn Callback<T> + 'a>>,
@@ -143,6 +146,7 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
             validation_split: None,
             validate_every: 1,
             class_weights: None,
+            mixed: Mixed::default(),
             rule: None,
             not_finite: NotFinite::Stop,
             callbacks: Vec::new(),
@@ -259,6 +263,27 @@ impl<'a, Y, I, T: Float> Fit<'a, Y, I, T> {
     /// class labels. The validation loss is not weighted.
     pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
         self.plan.class_weights = Some(weights.into());
+        self
+    }
+
+    /// Rounds the operands of products to half precision while training, as
+    /// [`Tape::autocast`](dendra_autograd::Tape::autocast) describes: mixed
+    /// precision. Parameters stay as they are, and evaluation does not round.
+    /// With [`HalfPrecision::F16`], the loss is scaled by
+    /// [`grad_scaler`](Self::grad_scaler).
+    pub fn autocast(mut self, precision: HalfPrecision) -> Self {
+        self.plan.mixed.precision = Some(precision);
+        if precision == HalfPrecision::F16 {
+            self.plan.mixed.scaler.get_or_insert_default();
+        }
+        self
+    }
+
+    /// Scales the loss. A step whose gradients are not finite at a scale above 1
+    /// is skipped, with an incident in the history. At a scale of 1, it is an
+    /// error, as without a scaler. The scale is in the checkpoints.
+    pub fn grad_scaler(mut self, scaler: GradScaler) -> Self {
+        self.plan.mixed.scaler = Some(scaler);
         self
     }
 
@@ -416,6 +441,18 @@ impl<T: Float> Plan<'_, T> {
             && !(share > 0.0 && share < 1.0)
         {
             let message = format!("validation_split must lie between 0 and 1, got {share}");
+            return Err(Error::argument("Fit", message));
+        }
+        if let Some(scaler) = &self.mixed.scaler {
+            scaler.check()?;
+        }
+        let is_mixed = self.mixed.precision.is_some() || self.mixed.scaler.is_some();
+        if let Some(rule) = self.rule.as_ref().filter(|_| is_mixed) {
+            let message = format!(
+                "autocast and grad_scaler cannot be set together with the gradients of {}, which \
+                 are computed in full precision",
+                rule.name()
+            );
             return Err(Error::argument("Fit", message));
         }
         let is_shared = self.shared().is_some();

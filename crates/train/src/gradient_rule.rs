@@ -163,7 +163,7 @@ where
         for (loss, samples, values, targets) in figures {
             gathered.add(loss, Some(samples as f64), samples, &values, &targets)?;
         }
-        Ok(Step { loss: gradients.loss().to_f64(), gradients, samples })
+        Ok(Step { loss: gradients.loss().to_f64(), gradients, samples, skipped: None })
     }
 }
 

@@ -16,10 +16,13 @@ use crate::not_finite::Guard;
 use crate::progress::{Progress, Verbose};
 use crate::shared::SharedRun;
 use crate::stage::{Parts, Stage};
-use crate::step::Step;
+use crate::step::{Mixed, Step};
 use crate::stop::Interrupt;
 
 mod saving;
+
+/// The name of the loss scale among the states of callbacks.
+const SCALER: &str = "GradScaler";
 
 /// A training run. The types of model and data are behind the trait [`Stage`],
 /// so that the loop is compiled once.
@@ -67,6 +70,7 @@ impl<'a, T: Float> Run<'a, T> {
             drop_last: plan.drop_last,
             validation_split: plan.validation_split,
             class_weights: plan.class_weights.clone(),
+            autocast: plan.mixed.precision.map(|precision| precision.name().to_owned()),
         };
         if let Some(rule) = &plan.rule {
             rule.check(about.samples, plan.batch_size)?;
@@ -141,6 +145,10 @@ impl<'a, T: Float> Run<'a, T> {
         for (name, state) in checkpoint.callbacks {
             if let Some(rule) = self.plan.rule.as_mut().filter(|rule| rule.name() == name) {
                 rule.load_state_dict(&state)?;
+                continue;
+            }
+            if let Some(scaler) = self.plan.mixed.scaler.as_mut().filter(|_| name == SCALER) {
+                scaler.load_state_dict(&state)?;
                 continue;
             }
             let Some(index) = callbacks.iter().position(|callback| callback.name() == name) else {
@@ -324,6 +332,11 @@ impl<'a, T: Float> Run<'a, T> {
         Ok(())
     }
 
+    /// How the run uses half precision.
+    pub(crate) fn mixed(&mut self) -> &mut Mixed {
+        &mut self.plan.mixed
+    }
+
     /// The seed of everything random.
     pub(crate) fn seed(&self) -> u64 {
         self.plan.seed
@@ -354,6 +367,13 @@ impl<'a, T: Float> Run<'a, T> {
             error.within(format!("epoch {}, {batch}", self.position.epoch + 1))
         });
         let done = match result {
+            Ok(Step { skipped: Some(reason), .. }) => {
+                let batch = format!("epoch {}, batch {}", self.position.epoch + 1, first + count);
+                let incident = format!("{batch}: {reason}");
+                steps.progress.line(&incident);
+                self.history.incidents.push(incident);
+                None
+            }
             Ok(done) => {
                 self.guard.done();
                 Some(done)

@@ -332,7 +332,7 @@ where
             samples += figures.samples;
             gathered.merge(figures)?;
         }
-        Ok((Step { gradients, loss: running.value(), samples }, stop))
+        Ok((Step { gradients, loss: running.value(), samples, skipped: None }, stop))
     }
 
     /// As [`evaluate`](Self::evaluate), where each process computes some of the

@@ -227,8 +227,8 @@ where
                 run.before_step(self.parts(), steps);
                 let loss = self.weighted.as_deref();
                 let position = (epoch, first);
-                let result =
-                    self.trainer.step(&group, run.seed(), position, loss, &mut self.gathered);
+                let (seed, gathered) = (run.seed(), &mut self.gathered);
+                let result = self.trainer.step(&group, seed, position, loss, run.mixed(), gathered);
                 drop(group);
                 run.after_step(self, result, count, steps)?;
             }

@@ -3,8 +3,8 @@
 use dendra_autograd::{Gradients, Parameters, Tape, Var};
 use dendra_losses::{Loss, RunningLoss};
 use dendra_nn::{Model, Output};
-use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Float, Result};
+use dendra_optim::{GradScaler, Optimizer};
+use dendra_tensor::{Error, Float, HalfPrecision, Result};
 
 use crate::batches::Ready;
 use crate::trainer::{Gathered, Trainer, Values};
@@ -14,12 +14,56 @@ pub(crate) struct Step<T: Float> {
     pub(crate) gradients: Gradients<T>,
     pub(crate) loss: f64,
     pub(crate) samples: usize,
+    /// Why the parameters did not change, for a step that the loss scale made
+    /// infinite.
+    pub(crate) skipped: Option<String>,
 }
 
-/// The tape of a batch. Its random numbers depend only on the seed and the
-/// position, so that a resumed run draws the same ones.
-fn tape<T: Float>(seed: u64, epoch: u64, batch: usize) -> Tape<T> {
-    Tape::training(seed, epoch << 32 | batch as u64)
+/// How a run uses half precision.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mixed {
+    pub(crate) precision: Option<HalfPrecision>,
+    pub(crate) scaler: Option<GradScaler>,
+}
+
+impl Mixed {
+    /// The tape of a batch. Its random numbers depend only on the seed and the
+    /// position, so that a resumed run draws the same ones.
+    fn tape<T: Float>(&self, seed: u64, epoch: u64, batch: usize) -> Tape<T> {
+        let tape = Tape::training(seed, epoch << 32 | batch as u64);
+        match self.precision {
+            Some(precision) => tape.autocast(precision),
+            None => tape,
+        }
+    }
+
+    /// The gradients of the loss, or of the scaled loss.
+    fn backward<T: Float>(&self, loss: &Var<T>) -> Result<Gradients<T>> {
+        match &self.scaler {
+            Some(scaler) => scaler.scale(loss).backward(),
+            None => loss.backward(),
+        }
+    }
+
+    /// Undoes the scaling, and adapts the scale. Returns why the step must be
+    /// skipped, if it must.
+    fn unscale<T: Float>(&mut self, gradients: &mut Gradients<T>) -> Option<String> {
+        let scaler = self.scaler.as_mut()?;
+        scaler.unscale(gradients);
+        let before = scaler.get_scale();
+        let finite = gradients.first_not_finite().is_none();
+        if !finite && before <= 1.0 {
+            return None;
+        }
+        scaler.update(finite);
+        let now = scaler.get_scale();
+        (!finite).then(|| {
+            format!(
+                "the gradients are not finite at a loss scale of {before}; the step was skipped, \
+                 and the scale is now {now}"
+            )
+        })
+    }
 }
 
 /// The gradients of a loss, as from `loss.backward()`, with the check for
@@ -92,6 +136,7 @@ where
         seed: u64,
         (epoch, first): (u64, usize),
         other_loss: Option<&dyn Loss<Y, T, M::Output>>,
+        mixed: &mut Mixed,
         gathered: &mut Gathered<Y, Values<M, I, T>>,
     ) -> Result<Step<T>> {
         let criterion = other_loss.unwrap_or(&self.loss);
@@ -100,7 +145,7 @@ where
         let (mut all_samples, mut running) = (0, RunningLoss::default());
         let several = batches.len() > 1;
         for (index, Ready { samples, inputs, targets }) in batches.iter().enumerate() {
-            let tape = tape(seed, epoch, first + index);
+            let tape = mixed.tape(seed, epoch, first + index);
             let output = self.model.run(inputs, &tape)?;
             let loss = criterion.forward(&output, targets)?;
             let divisor = criterion.divisor(&output, targets, *samples);
@@ -110,8 +155,8 @@ where
                 let first = self.first_not_finite(&tape);
                 return Err(self.not_finite(loss_not_finite(&loss, first)));
             }
-            let mut gradients = loss.backward()?;
-            let loss = gradients.loss().to_f64();
+            let mut gradients = mixed.backward(&loss)?;
+            let loss = loss.value().item()?.to_f64();
             running.add(loss, divisor);
             figures.push((loss, divisor, *samples, output.into_values(), targets));
             all_samples += samples;
@@ -127,20 +172,25 @@ where
         if several && running.divisor > 0.0 {
             gradients.scale(1.0 / running.divisor);
         }
-        if let Some(id) = gradients.first_not_finite() {
+        let skipped = mixed.unscale(&mut gradients);
+        if skipped.is_none()
+            && let Some(id) = gradients.first_not_finite()
+        {
             // A bounded activation can hide an infinite input from the loss.
             let reason = batches.iter().enumerate().find_map(|(index, batch)| {
-                let tape = tape(seed, epoch, first + index);
+                let tape = mixed.tape(seed, epoch, first + index);
                 self.model.run(&batch.inputs, &tape).ok()?;
                 self.first_not_finite(&tape)
             });
             return Err(self.not_finite(gradient_not_finite(self.model.name_of(id), reason)));
         }
-        self.optimizer.step(&mut self.model, &gradients)?;
+        if skipped.is_none() {
+            self.optimizer.step(&mut self.model, &gradients)?;
+        }
         for (loss, divisor, samples, values, targets) in figures {
             gathered.add(loss, divisor, samples, &values, targets)?;
         }
-        Ok(Step { gradients, loss: running.value(), samples: all_samples })
+        Ok(Step { gradients, loss: running.value(), samples: all_samples, skipped })
     }
 
     /// A description of the first value on a tape that is not finite.

@@ -9,6 +9,7 @@ use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::batches::Ready;
+use crate::step::Mixed;
 use crate::trainer::{Gathered, Trainer};
 
 impl<M, O, L, Y, I, T> Trainer<M, O, L, Y, I, T>
@@ -76,7 +77,8 @@ where
             let mut losses = Vec::with_capacity(steps);
             for step in 0..steps {
                 let mut figures = Gathered::new(&[]);
-                trainer.step(&batch, 0, (0, step), None, &mut figures)?;
+                let mixed = &mut Mixed::default();
+                trainer.step(&batch, 0, (0, step), None, mixed, &mut figures)?;
                 losses.push(figures.loss.value());
             }
             Ok(Overfit { losses })

@@ -88,6 +88,16 @@ impl Weight {
     /// When the file cannot be read or was changed since it was opened, or
     /// tensors do not support the element type.
     pub fn tensor(&self) -> Result<AnyTensor> {
+        Ok(self.tensor_as_stored()?.widened())
+    }
+
+    /// Like [`tensor`](Self::tensor), except that floats of 16 bits keep their
+    /// type, and so take half of the memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tensor`](Self::tensor).
+    pub fn tensor_as_stored(&self) -> Result<AnyTensor> {
         let tensor = self.values.read().map_err(|error| within(error, &self.name))?;
         if *tensor.shape() != self.shape {
             let message = format!("expected shape {}, got {}", self.shape, tensor.shape());
@@ -227,6 +237,20 @@ impl Weights {
         Ok(state)
     }
 
+    /// Like [`state_dict`](Self::state_dict), except that floats of 16 bits keep
+    /// their type. A model of `f32` loads them too.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Weight::tensor`].
+    pub fn state_dict_as_stored(&self) -> Result<StateDict> {
+        let mut state = StateDict::new();
+        for weight in &self.weights {
+            state.insert(weight.name.clone(), weight.tensor_as_stored()?);
+        }
+        Ok(state)
+    }
+
     /// Loads all tensors into a model, whose names must be the same.
     ///
     /// # Errors
@@ -235,7 +259,7 @@ impl Weights {
     /// one error lists all missing, unexpected and mismatched tensors, and the
     /// model is unchanged.
     pub fn load_into<T: Float>(&self, model: &mut (impl Parameters<T> + ?Sized)) -> Result<()> {
-        let loaded = model.load_state_dict(&self.state_dict()?);
+        let loaded = model.load_state_dict(&self.state_dict_as_stored()?);
         loaded.map_err(|error| error.within(self.path.display().to_string()))
     }
 

@@ -99,9 +99,7 @@ fn the_record_holds_no_inner_values() {
         let record = tape.shared.record();
         let calls = record.nodes.iter().filter(|node| matches!(node, Node::Operation(_))).count();
         let outside = record.nodes.iter().filter_map(|node| match node {
-            Node::Part(part) => {
-                Some(part.outside.iter().filter(|(_, kept)| kept.is_some()).count())
-            }
+            Node::Part(part) => Some(part.outside.iter().filter(|of| of.value.is_some()).count()),
             _ => None,
         });
         let outside: Vec<usize> = outside.collect();

@@ -21,7 +21,7 @@ use dendra_tensor::{Error, Float, Result, Shape};
 pub use atomic::{check_writable, remove_unfinished, write_whole};
 use checksum::Checksum;
 use header::Header;
-pub use stored::{Dtype, Stored, StoredTensors, f16_from_bytes, tensor_from_bytes};
+pub use stored::{Dtype, Stored, StoredTensors, tensor_from_bytes};
 
 /// Writes the state of a model, its parameters and buffers by name, to a
 /// safetensors file. PyTorch's `safetensors.torch.load_file` can read the file.
@@ -57,7 +57,7 @@ pub fn save<T: Float>(model: &(impl Parameters<T> + ?Sized), path: impl AsRef<Pa
 /// PyTorch's `safetensors.torch.save_file`, or from a checkpoint of a training
 /// run.
 ///
-/// Floats of any precision, including 8 bits, are converted to the float type of
+/// Floats of any precision, including 16 and 8 bits, are converted to the float type of
 /// the model. A counter that is missing in the file, such as
 /// `num_batches_tracked`, keeps its value.
 ///
@@ -133,7 +133,8 @@ pub struct StateFile {
 
 impl StateFile {
     /// Reads a file. The memory used is about the size of the file, whatever its
-    /// header claims. Floats of 16 and 8 bits are converted to `f32`.
+    /// header claims. Floats of 8 bits are converted to `f32`; those of 16 bits keep
+    /// their type, and are converted when a model loads them.
     ///
     /// A file written by [`write`](Self::write) contains a checksum, which is
     /// verified. Files of other programs have none and are not verified.

@@ -61,8 +61,8 @@ impl StoredTensors {
     }
 }
 
-/// Creates a tensor from little-endian bytes in row-major order. Floats of 16
-/// and 8 bits are converted to `f32`.
+/// Creates a tensor from little-endian bytes in row-major order. Floats of 8
+/// bits are converted to `f32`.
 ///
 /// # Errors
 ///
@@ -71,9 +71,4 @@ impl StoredTensors {
 pub fn tensor_from_bytes(dtype: Dtype, shape: impl Into<Shape>, bytes: &[u8]) -> Result<AnyTensor> {
     values::from_bytes(dtype, shape.into(), bytes)
         .map_err(|message| Error::data("tensor_from_bytes", message))
-}
-
-/// Converts a half-precision float from its little-endian bytes.
-pub fn f16_from_bytes(bytes: [u8; 2]) -> f32 {
-    values::from_f16(bytes)
 }

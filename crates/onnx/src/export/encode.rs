@@ -162,6 +162,8 @@ fn element_of(name: &str) -> ElementType {
     match name {
         "f32" => ElementType::F32,
         "f64" => ElementType::F64,
+        "f16" => ElementType::F16,
+        "bf16" => ElementType::BF16,
         "u8" => ElementType::U8,
         "u16" => ElementType::U16,
         "u32" => ElementType::U32,
@@ -192,7 +194,7 @@ fn write_tensor(message: &mut Message, name: &str, value: &AnyTensor) {
             }
         };
     }
-    let raw: Vec<u8> = raw!(F32 F64 U8 U16 U32 U64 I8 I16 I32 I64);
+    let raw: Vec<u8> = raw!(F32 F64 F16 BF16 U8 U16 U32 U64 I8 I16 I32 I64);
     message.data(9, &raw);
 }
 

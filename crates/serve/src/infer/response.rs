@@ -56,6 +56,8 @@ fn serialize_data<M: SerializeMap>(map: &mut M, value: &Value) -> Result<(), M::
         Value::Texts(_, texts) => map.serialize_entry("data", texts),
         Value::Tensor(AnyTensor::F32(x)) => map.serialize_entry("data", &x.to_vec()),
         Value::Tensor(AnyTensor::F64(x)) => map.serialize_entry("data", &x.to_vec()),
+        Value::Tensor(AnyTensor::F16(x)) => map.serialize_entry("data", &x.cast::<f32>().to_vec()),
+        Value::Tensor(AnyTensor::BF16(x)) => map.serialize_entry("data", &x.cast::<f32>().to_vec()),
         Value::Tensor(AnyTensor::U8(x)) => map.serialize_entry("data", &x.to_vec()),
         Value::Tensor(AnyTensor::U16(x)) => map.serialize_entry("data", &x.to_vec()),
         Value::Tensor(AnyTensor::U32(x)) => map.serialize_entry("data", &x.to_vec()),
@@ -85,6 +87,8 @@ fn append(bytes: &mut Vec<u8>, value: &Value) {
         }
         Value::Tensor(AnyTensor::F32(x)) => numbers!(x),
         Value::Tensor(AnyTensor::F64(x)) => numbers!(x),
+        Value::Tensor(AnyTensor::F16(x)) => numbers!(x.cast::<f32>()),
+        Value::Tensor(AnyTensor::BF16(x)) => numbers!(x.cast::<f32>()),
         Value::Tensor(AnyTensor::U8(x)) => bytes.extend(x.to_vec()),
         Value::Tensor(AnyTensor::U16(x)) => numbers!(x),
         Value::Tensor(AnyTensor::U32(x)) => numbers!(x),

@@ -8,6 +8,7 @@ pub(crate) mod convolution;
 pub(crate) mod dropout;
 pub(crate) mod fold;
 pub mod gemm;
+pub(crate) mod half;
 #[cfg(feature = "linalg")]
 pub(crate) mod linear_algebra;
 pub(crate) mod math;

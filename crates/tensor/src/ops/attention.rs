@@ -199,6 +199,7 @@ impl<T: Float> Op<T> for Attention<T> {
     /// The logarithm of the sum of each query's exponentials.
     type Saved = Vec<T>;
     const NAME: &'static str = "scaled_dot_product_attention";
+    const PRODUCT_OPERANDS: u32 = 0b111;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         const PLACE: &str = "scaled_dot_product_attention";

@@ -135,6 +135,7 @@ pub(super) fn bias_gradient<T: Float>(g: &Tensor<T>) -> Tensor<T> {
 impl<T: Float> Op<T> for Conv2d {
     type Saved = ();
     const NAME: &'static str = "conv2d";
+    const PRODUCT_OPERANDS: u32 = 0b11;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         Ok(self.problem(inputs)?.1)

@@ -141,6 +141,7 @@ impl<T: Float> Op<T> for Conv2dRelu {
     /// one byte. This replaces reading the output again.
     type Saved = Tensor<u8>;
     const NAME: &'static str = "conv2d_relu";
+    const PRODUCT_OPERANDS: u32 = 0b11;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let shape = Op::<T>::output_shape(&self.conv2d(), inputs)?;

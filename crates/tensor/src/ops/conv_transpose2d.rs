@@ -140,6 +140,7 @@ impl ConvTranspose2d {
 impl<T: Float> Op<T> for ConvTranspose2d {
     type Saved = ();
     const NAME: &'static str = "conv_transpose2d";
+    const PRODUCT_OPERANDS: u32 = 0b11;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         Ok(self.problem(inputs)?.1)

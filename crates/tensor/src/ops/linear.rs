@@ -20,6 +20,7 @@ pub struct Linear;
 impl<T: Float> Op<T> for Linear {
     type Saved = ();
     const NAME: &'static str = "linear";
+    const PRODUCT_OPERANDS: u32 = 0b11;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let (x, weight) = (inputs[0], inputs[1]);

@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 pub struct MatMul;
 
 /// The shape of the product, or an error if the shapes do not fit.
-fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
+pub(super) fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
     if let ([a_batch @ .., m, k], [b_batch @ .., rows, n]) = (&a[..], &b[..])
         && k == rows
     {
@@ -64,6 +64,7 @@ pub(crate) fn transposed<T: Float>(x: &Tensor<T>) -> Tensor<T> {
 impl<T: Float> Op<T> for MatMul {
     type Saved = ();
     const NAME: &'static str = "matmul";
+    const PRODUCT_OPERANDS: u32 = 0b11;
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         product_shape(inputs[0], inputs[1])

@@ -250,6 +250,8 @@ pub mod matmul;
 pub mod matrix_exp;
 pub mod max_pool2d;
 pub mod max_unpool;
+mod mixed;
+mod narrow;
 pub mod norm;
 mod normalisation;
 mod operators;
@@ -289,6 +291,8 @@ pub mod unfold;
 mod uniques;
 
 pub use attributes::{Attribute, Attributes};
+pub use mixed::MixedElement;
+pub use narrow::{HalfTensor, NarrowInputs};
 pub use per_sample::{SampleCotangents, SampleGradient, squared_norms};
 pub use recipe::Recipe;
 pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
@@ -319,6 +323,11 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
 
     /// The name in errors and traces, in snake case like that of the method.
     const NAME: &'static str;
+
+    /// The inputs that are operands of products, which autocast rounds to half
+    /// precision: bit i stands for input i. None for operations that do not
+    /// multiply.
+    const PRODUCT_OPERANDS: u32 = 0;
 
     /// The shape of the output; the only part of an operation that can fail.
     ///

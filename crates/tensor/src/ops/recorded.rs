@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::narrow::HalfTensor;
 use super::recipe::{Alone, Recipe};
 use super::{Attribute, Attributes, Op, Ops};
 #[cfg(feature = "gradients")]
@@ -41,9 +42,34 @@ pub trait Recorded<T: Float>: Send + Sync {
     /// The output of the call.
     fn output(&self) -> &Tensor<T>;
 
+    /// The output in half precision, for a call that keeps it so.
+    fn half_output(&self) -> Option<&HalfTensor> {
+        None
+    }
+
+    /// Whether an input is the rounded value of the one that the call was given.
+    fn rounds_input(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
+
+    /// Takes the inputs and the output out of the call. It keeps their shapes;
+    /// its other methods that use values must not be called any more.
+    fn take_values(&mut self) -> (Vec<Tensor<T>>, Tensor<T>);
+
     /// The gradients of the inputs that need one; see [`Op::vjp`].
     #[cfg(feature = "gradients")]
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T>;
+
+    /// Like [`vjp`](Self::vjp) with these inputs and this output instead of
+    /// those of the call.
+    #[cfg(feature = "gradients")]
+    fn vjp_of(
+        &self,
+        values: (&[Tensor<T>], &Tensor<T>),
+        needs: &[bool],
+        cotangent: Tensor<T>,
+    ) -> Cotangents<T>;
 
     /// Like [`Op::add_vjp`].
     #[cfg(feature = "gradients")]
@@ -154,6 +180,19 @@ fn references<T: Float>(tensors: &[Tensor<T>]) -> SmallVec<[&Tensor<T>; 4]> {
     tensors.iter().collect()
 }
 
+/// Replaces tensors by ones of the same shapes that need no memory.
+#[inline(never)]
+fn take_values<T: Float>(
+    inputs: &mut [Tensor<T>],
+    output: &mut Tensor<T>,
+) -> (Vec<Tensor<T>>, Tensor<T>) {
+    let take = |tensor: &mut Tensor<T>| {
+        let blank = Tensor::scalar(T::ZERO).stretched(tensor.shape().clone());
+        std::mem::replace(tensor, blank)
+    };
+    (inputs.iter_mut().map(take).collect(), take(output))
+}
+
 #[cold]
 fn unknown_setting(operation: &'static str, name: &str, value: &Attribute) -> Error {
     Error::argument(operation, format!("the setting `{name}` cannot be changed to {value}"))
@@ -198,10 +237,24 @@ where
         &self.output
     }
 
+    fn take_values(&mut self) -> (Vec<Tensor<T>>, Tensor<T>) {
+        take_values(&mut self.inputs, &mut self.output)
+    }
+
     #[cfg(feature = "gradients")]
     fn vjp(&self, needs: &[bool], cotangent: Tensor<T>) -> Cotangents<T> {
-        let Self { operation, inputs, output, saved, .. } = self;
-        operation.vjp(Call { inputs, output, saved, needs, cotangent })
+        self.vjp_of((&self.inputs, &self.output), needs, cotangent)
+    }
+
+    #[cfg(feature = "gradients")]
+    fn vjp_of(
+        &self,
+        (inputs, output): (&[Tensor<T>], &Tensor<T>),
+        needs: &[bool],
+        cotangent: Tensor<T>,
+    ) -> Cotangents<T> {
+        let saved = &self.saved;
+        self.operation.vjp(Call { inputs, output, saved, needs, cotangent })
     }
 
     #[cfg(feature = "gradients")]

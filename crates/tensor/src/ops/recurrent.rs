@@ -101,6 +101,8 @@ fn arranged<T: Float>(sizes: &Sizes<'_>, x: &Tensor<T>, width: usize) -> Tensor<
 impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
     type Saved = Trace<T>;
     const NAME: &'static str = C::NAME;
+    // x, the first output and both weights, but not a cell state.
+    const PRODUCT_OPERANDS: u32 = 0b11 | 0b11 << (C::STATES + 1);
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
         let refuse = |message: String| Err(Error::shape(C::NAME, message));

@@ -61,6 +61,9 @@ pub struct RunSettings {
     pub validation_split: Option<f64>,
     /// The weights of the classes.
     pub class_weights: Option<Vec<f64>>,
+    /// The type to which operands of products are rounded: `f16` or `bf16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autocast: Option<String>,
 }
 
 impl RunSettings {
@@ -87,6 +90,8 @@ impl RunSettings {
         compare("validation_split", split(a), split(b));
         let weights = |settings: &Self| format!("{:?}", settings.class_weights);
         compare("class_weights", weights(a), weights(b));
+        let autocast = |settings: &Self| settings.autocast.clone().unwrap_or("unset".to_owned());
+        compare("autocast", autocast(a), autocast(b));
         if differences.is_empty() {
             return Ok(());
         }
@@ -272,6 +277,7 @@ mod tests {
                 drop_last: false,
                 validation_split: Some(0.1),
                 class_weights: Some(vec![0.1, 2.0]),
+                autocast: Some("f16".into()),
             },
             callbacks: vec!["EarlyStopping".into()],
             history: History {

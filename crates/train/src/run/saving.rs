@@ -7,12 +7,14 @@ use crate::checkpoint::{Checkpoint, Keeper};
 use crate::history::EpochReport;
 use crate::stage::{Parts, Stage};
 
-use super::{Run, ask};
+use super::{Run, SCALER, ask};
 
 impl<T: Float> Run<'_, T> {
     pub(super) fn checkpoint(&mut self, stage: &mut dyn Stage<T>) -> Result<Checkpoint> {
         let mut callbacks = Vec::new();
         callbacks.extend(self.plan.rule.as_ref().map(|rule| (rule.name(), rule.state_dict())));
+        let scaler = self.plan.mixed.scaler.as_ref();
+        callbacks.extend(scaler.map(|scaler| (SCALER.to_owned(), scaler.state_dict())));
         for callback in &mut self.plan.callbacks {
             let named =
                 |callback: &mut dyn Callback<T>| Ok((callback.name(), callback.state_dict()));

@@ -12,6 +12,7 @@ mod common;
 mod faults;
 mod gathering;
 mod looking;
+mod mixed;
 mod models;
 mod order;
 mod reproducible;

@@ -2,7 +2,7 @@
 //! <https://github.com/ggml-org/ggml>). The operations are those of the Python
 //! package `gguf`, in its order, so that the values have the same bits.
 
-use dendra_nn::f16_from_bytes;
+use dendra_tensor::f16;
 
 /// Writes the elements of a block.
 type Dequantise = fn(&[u8], &mut [f32]);
@@ -72,7 +72,7 @@ pub(super) fn of_number(number: u32) -> Option<&'static Kind> {
 
 /// A half-precision number.
 fn half(bytes: &[u8]) -> f32 {
-    f16_from_bytes([bytes[0], bytes[1]])
+    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
 }
 
 /// The lower four bits of all bytes, then the upper four.

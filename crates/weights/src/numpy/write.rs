@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dendra_autograd::StateDict;
 use dendra_nn::write_whole;
-use dendra_tensor::{AnyTensor, Element, Result, Tensor};
+use dendra_tensor::{AnyTensor, Element, Result, Tensor, f16};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -18,7 +18,8 @@ use super::SIGNATURE;
 ///
 /// # Errors
 ///
-/// When the file cannot be written. An existing file is then unchanged.
+/// When the file cannot be written, or a tensor has elements of type `bf16`,
+/// which NumPy does not have. An existing file is then unchanged.
 pub fn write_npz(state: &StateDict, path: impl AsRef<Path>) -> Result<()> {
     write_whole(path, |writer| {
         let mut zip = ZipWriter::new_stream(writer);
@@ -43,11 +44,16 @@ fn write_npy(tensor: &AnyTensor, writer: &mut dyn Write) -> io::Result<()> {
                     write_header(tensor.shape(), $descr, writer)?;
                     write_values(tensor, writer, $to_bytes)
                 }
-            )*}
+            )*
+                AnyTensor::BF16(_) => {
+                    let message = "NumPy has no bf16: convert the tensor to f32 or f16 first";
+                    Err(io::Error::other(message))
+                }
+            }
         };
     }
     write_as! {
-        F32 "<f4" f32::to_le_bytes; F64 "<f8" f64::to_le_bytes;
+        F32 "<f4" f32::to_le_bytes; F64 "<f8" f64::to_le_bytes; F16 "<f2" f16::to_le_bytes;
         U8 "|u1" u8::to_le_bytes; U16 "<u2" u16::to_le_bytes;
         U32 "<u4" u32::to_le_bytes; U64 "<u8" u64::to_le_bytes;
         I8 "|i1" i8::to_le_bytes; I16 "<i2" i16::to_le_bytes;

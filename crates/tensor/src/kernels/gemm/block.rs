@@ -49,11 +49,13 @@ impl Way {
         let slow_b = p.b_is_far() || scattered(p.b_strides[0]);
         let fewest = if slow_b { PACKING_ROWS } else { 3 * PACKING_ROWS };
         let is_in_panels = !p.panels.is_null();
-        let packs_b = is_in_panels || p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
-        let wide = !packs_b && rows <= p.kernels.wide.len();
+        let [halves_a, halves_b] = p.widen.map(|widen| widen.is_some());
+        let packs_b =
+            is_in_panels || halves_b || p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
+        let wide = !packs_b && !halves_a && rows <= p.kernels.wide.len();
         let slow_a = scattered(p.a_strides[0].max(p.a_strides[1]));
         let fewest = if slow_a { 2 * p.width() } else { A_PACKING_COLUMNS };
-        let packs_a = !wide && panels * p.width() >= fewest;
+        let packs_a = halves_a || !wide && panels * p.width() >= fewest;
         Self { packs_a, packs_b, wide }
     }
 }
@@ -136,12 +138,16 @@ impl<T: Float> Part<'_, T> {
     /// The rows of A, as lines.
     fn a(&self) -> Lines<T> {
         let [row, column] = self.product.a_strides;
-        Lines { first: self.product.a, strides: [column, row] }
+        Lines { first: self.product.a, strides: [column, row], widen: self.product.widen[0] }
     }
 
     /// The columns of B, as lines.
     fn b(&self) -> Lines<T> {
-        Lines { first: self.product.b, strides: self.product.b_strides }
+        Lines {
+            first: self.product.b,
+            strides: self.product.b_strides,
+            widen: self.product.widen[1],
+        }
     }
 
     /// The rows of each tile.

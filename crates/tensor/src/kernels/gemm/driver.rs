@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::block::{self, Way};
 use super::kernel::Kernels;
-use super::pack::{Lines, transpose};
+use super::pack::{Lines, Widen, transpose};
 use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -71,6 +71,8 @@ pub(super) struct Product<T: 'static> {
     pub(super) columns: usize,
     /// B in panels, as [`panels`] makes them, or null.
     pub(super) panels: *const T,
+    /// The conversions of A and B if these point to halves.
+    pub(super) widen: [Option<Widen<T>>; 2],
     /// The matrix that is added to the product, which may be null, and its
     /// strides.
     pub(super) plus: (*const T, [usize; 2]),
@@ -101,7 +103,7 @@ pub(super) unsafe fn panels<T: Float>(
     let first = packed.as_mut_slice().as_mut_ptr();
     if n > 0 {
         for ks in k_blocks(k) {
-            let lines = Lines { first: b.as_ptr(), strides }.from(ks.start, 0);
+            let lines = Lines { first: b.as_ptr(), strides, widen: None }.from(ks.start, 0);
             // SAFETY: the columns exist, and there is memory for whole panels.
             unsafe {
                 let to = first.add(ks.start * row);
@@ -111,6 +113,9 @@ pub(super) unsafe fn panels<T: Float>(
     }
     packed
 }
+
+/// The halves of an operand, with the conversion of them.
+pub(super) type Halves<T> = (*const u16, Widen<T>);
 
 /// Computes a product. B may also be given as [`panels`].
 ///
@@ -122,6 +127,21 @@ pub(super) unsafe fn multiply<T: Float>(
     p: Problem<'_, T>,
     kernels: &'static Kernels<T>,
     panels: Option<&[T]>,
+) {
+    // SAFETY: guaranteed by the caller.
+    unsafe { multiply_halves(p, kernels, panels, [None; 2]) };
+}
+
+/// Like [`multiply`]; A and B may be given as halves instead of numbers.
+///
+/// # Safety
+///
+/// The same; the bounds of halves are those of numbers.
+pub(super) unsafe fn multiply_halves<T: Float>(
+    p: Problem<'_, T>,
+    kernels: &'static Kernels<T>,
+    panels: Option<&[T]>,
+    halves: [Option<Halves<T>>; 2],
 ) {
     let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus } = p;
     if m == 0 || n == 0 {
@@ -138,11 +158,15 @@ pub(super) unsafe fn multiply<T: Float>(
         }
         return;
     }
-    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+    let widen = halves.map(|halves| halves.map(|(_, widen)| widen));
+    let a = halves[0].map_or(a.as_ptr(), |(halves, _)| halves.cast());
+    let b = halves[1].map_or(b.as_ptr(), |(halves, _)| halves.cast());
+    let c = c.as_mut_ptr();
     let row = n.next_multiple_of(2 * kernels.lanes);
     assert!(panels.is_none_or(|panels| panels.len() == k * row), "panels of another matrix");
-    let across = cost(kernels, [m, k, n], b_strides[1] == 1);
-    let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
+    let across = cost(kernels, [m, k, n], b_strides[1] == 1 && widen[1].is_none());
+    let down =
+        cost(kernels, [n, k, m], a_strides[0] == 1 && widen[0].is_none()).saturating_add(m * n * 3);
     let product = Product {
         kernels,
         m,
@@ -155,6 +179,7 @@ pub(super) unsafe fn multiply<T: Float>(
         c,
         columns,
         panels: panels.map_or(ptr::null(), <[T]>::as_ptr),
+        widen,
         plus: match plus {
             Plus::Nothing => (ptr::null(), [0, 0]),
             Plus::C => (c.cast_const(), [columns, 1]),
@@ -186,6 +211,7 @@ pub(super) unsafe fn multiply<T: Float>(
             a_strides: flip(b_strides),
             b: a,
             b_strides: flip(a_strides),
+            widen: [widen[1], widen[0]],
             c,
             columns: m,
             plus,

@@ -18,8 +18,11 @@ mod fallback;
 mod kernel;
 mod micro;
 mod pack;
+mod stored;
 
 use std::fmt;
+
+pub use stored::{Stored, multiply_stored};
 
 use super::matrices::fits;
 #[allow(unused_imports, reason = "some targets have no micro-kernel")]
@@ -88,9 +91,16 @@ impl<T> Problem<'_, T> {
         assert!(fits([k, n], self.b_strides, self.b.len()), "B is too short");
         assert!(n <= columns, "rows of C overlap");
         assert!(fits([m, n], [columns, 1], self.c.len()), "C is too short");
+        self.check_plus();
+    }
+
+    /// Panics unless the term that is added has the right size.
+    fn check_plus(&self) {
         match self.plus {
-            Plus::Row(row) => assert!(row.len() == n, "the row is not as wide as C"),
-            Plus::Column(column) => assert!(column.len() == m, "the column is not as high as C"),
+            Plus::Row(row) => assert!(row.len() == self.n, "the row is not as wide as C"),
+            Plus::Column(column) => {
+                assert!(column.len() == self.m, "the column is not as high as C");
+            }
             Plus::Nothing | Plus::C => {}
         }
     }

@@ -5,22 +5,39 @@
 
 use std::slice;
 
+use super::driver::K_BLOCK;
 use super::kernel::Kernels;
+use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::transpose::Transpose;
+
+/// Converts consecutive halves, given as their bits, to numbers.
+///
+/// # Safety
+///
+/// As many halves can be read as the slice has elements.
+pub(super) type Widen<T> = unsafe fn(*const u16, &mut [T]);
 
 /// Lines of numbers: columns of B, or rows of A.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<T> {
+    /// The first number, or half if there is a conversion.
     pub(super) first: *const T,
     /// The distance in elements between steps of k, and between lines.
     pub(super) strides: [usize; 2],
+    /// The conversion of numbers that are stored as halves. Such lines cannot
+    /// be read in place.
+    pub(super) widen: Option<Widen<T>>,
 }
 
 impl<T: Float> Lines<T> {
     /// The same lines from some step and line on.
     pub(super) fn from(self, step: usize, line: usize) -> Self {
-        let first = self.first.wrapping_add(step * self.strides[0] + line * self.strides[1]);
+        let offset = step * self.strides[0] + line * self.strides[1];
+        let first = match self.widen {
+            None => self.first.wrapping_add(offset),
+            Some(_) => self.first.cast::<u16>().wrapping_add(offset).cast(),
+        };
         Self { first, ..self }
     }
 
@@ -39,7 +56,13 @@ impl<T: Float> Lines<T> {
         to: *mut T,
         [width, panel_step]: [usize; 2],
     ) {
-        let Self { first, strides: [step, line] } = self;
+        if let Some(widen) = self.widen {
+            // SAFETY: the caller guarantees this.
+            return unsafe {
+                self.pack_halves(widen, kernels, [k, count], to, [width, panel_step])
+            };
+        }
+        let Self { first, strides: [step, line], .. } = self;
         let panel_of = |j: usize| to.wrapping_add(j / width * panel_step + j % width);
         // SAFETY: the caller guarantees this.
         unsafe {
@@ -57,6 +80,68 @@ impl<T: Float> Lines<T> {
                         *panel_of(j).add(l * width) = *first.add(l * step + j * line);
                     }
                 }
+            }
+        }
+    }
+}
+
+impl<T: Float> Lines<T> {
+    /// [`pack`](Self::pack) of numbers that are stored as halves: some of them
+    /// are converted to the first-level cache and packed from there.
+    ///
+    /// # Safety
+    ///
+    /// That of [`pack`](Self::pack).
+    unsafe fn pack_halves(
+        self,
+        widen: Widen<T>,
+        kernels: &Kernels<T>,
+        [k, count]: [usize; 2],
+        to: *mut T,
+        [width, panel_step]: [usize; 2],
+    ) {
+        let [step, line] = self.strides;
+        let halves = |l: usize, j: usize| self.from(l, j).first.cast::<u16>();
+        let panel_of = |j: usize| to.wrapping_add(j / width * panel_step + j % width);
+        let mut room = Buffer::<T>::new(kernels.lanes * K_BLOCK);
+        let room = room.as_mut_slice();
+        if line == 1 {
+            // Whole panels of some rows at a time.
+            let most = room.len() / width * width;
+            for l in 0..k {
+                for j in (0..count).step_by(most) {
+                    let numbers = &mut room[..most.min(count - j)];
+                    let size = [1, numbers.len()];
+                    // SAFETY: the halves can be read, and the panels written.
+                    unsafe {
+                        widen(halves(l, j), numbers);
+                        let to = panel_of(j).wrapping_add(l * width);
+                        (kernels.copy)(numbers.as_ptr(), 0, size, to, [width, panel_step]);
+                    }
+                }
+            }
+            return;
+        }
+        for j in (0..count).step_by(kernels.lanes) {
+            let lines = kernels.lanes.min(count - j);
+            for l in (0..k).step_by(K_BLOCK) {
+                let length = K_BLOCK.min(k - l);
+                for (i, numbers) in room.chunks_exact_mut(K_BLOCK).take(lines).enumerate() {
+                    let numbers = &mut numbers[..length];
+                    if step == 1 {
+                        // SAFETY: the halves of a line can be read.
+                        unsafe { widen(halves(l, j + i), numbers) };
+                        continue;
+                    }
+                    for (m, number) in numbers.iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        unsafe { widen(halves(l + m, j + i), slice::from_mut(number)) };
+                    }
+                }
+                let from = (room.as_ptr(), K_BLOCK);
+                let to = (panel_of(j).wrapping_add(l * width), width);
+                // SAFETY: the lines were written, and the panels can be written.
+                unsafe { transpose(from, [lines, length], to, kernels.lanes) };
             }
         }
     }
