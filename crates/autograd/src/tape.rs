@@ -15,6 +15,7 @@ use crate::gradients::Update;
 use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
+use crate::shared_batch_norm::SharedBatchNorm;
 use crate::var::Var;
 
 /// The initial capacity of a tape in nodes. It is sufficient for a small network
@@ -40,6 +41,7 @@ pub(crate) struct Shared<T: Float> {
     recorder: Option<Arc<Shared<T>>>,
     /// The recording of a tracing tape.
     recording: Option<Box<Mutex<Recording<T>>>>,
+    pub(crate) batch_norm: Option<Arc<dyn SharedBatchNorm<T>>>,
 }
 
 pub(crate) struct Record<T: Float> {
@@ -99,7 +101,11 @@ impl<T: Float> Clone for Tape<T> {
 impl<T: Float> Tape<T> {
     fn new(mode: Mode, random: Rng) -> Self {
         let record = Mutex::new(Record::with_room_for(NODES));
-        Self { shared: Arc::new(Shared { mode, random, record, recorder: None, recording: None }) }
+        Self::of(Shared { mode, random, record, recorder: None, recording: None, batch_norm: None })
+    }
+
+    fn of(shared: Shared<T>) -> Self {
+        Self { shared: Arc::new(shared) }
     }
 
     /// This tape in evaluation mode, for a part of a model; operations are
@@ -110,7 +116,7 @@ impl<T: Float> Tape<T> {
         let random = self.shared.random.clone();
         let recorder = Some(Arc::clone(self.recorder()));
         let mode = Mode::Evaluation;
-        Self { shared: Arc::new(Shared { mode, random, record, recorder, recording: None }) }
+        Self::of(Shared { mode, random, record, recorder, recording: None, batch_norm: None })
     }
 
     /// The tape that records for this one.
