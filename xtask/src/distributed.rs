@@ -18,16 +18,20 @@ use crate::{Result, process};
 
 mod launch;
 mod network;
+mod scaling;
 
 use launch::{Launcher, Output};
 
 /// The page with the hashes.
 const PAGE: &str = "docs/distributed-hashes.md";
 
+/// The page with the speed.
+const SPEED_PAGE: &str = "docs/distributed-speed.md";
+
 /// The kernels, whose results differ in the last bits from those of other instruction sets.
 const INSTRUCTIONS: (&str, &str) = ("DENDRA_SIMD", "portable");
 
-/// The time after which a silent process is taken for dead, in seconds.
+/// The time after which a silent process is considered dead, in seconds.
 const TIME_LIMIT: u64 = 3;
 
 /// Which MPI to use, and what to do besides the tests.
@@ -40,7 +44,7 @@ pub(crate) struct Arguments {
     /// The profile of the program.
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Write docs/distributed-hashes.md instead of comparing it.
+    /// Write the pages docs/distributed-*.md instead of comparing or printing them.
     #[arg(long)]
     write: bool,
     /// Do only this part.
@@ -59,6 +63,9 @@ enum Part {
     Hosts,
     /// The speed of two processes of one thread and of one of two threads; only on request.
     Speed,
+    /// Links and steps, and what follows for more machines; only on request. With --write it
+    /// writes docs/distributed-speed.md, else it prints the page.
+    Scaling,
 }
 
 /// An MPI library.
@@ -73,8 +80,9 @@ const SHORT: [&str; 4] = ["--samples", "256", "--epochs", "2"];
 const LONG: [&str; 4] = ["--samples", "256", "--epochs", "12"];
 
 /// A run whose hash is compared, with its options.
-const RUNS: [(&str, &[&str]); 3] = [
+const RUNS: [(&str, &[&str]); 4] = [
     ("8 shards", &[]),
+    ("8 shards, synchronised batch normalisation", &["--sync-batch-norm"]),
     ("8 shards, gradients in bf16", &["--bf16"]),
     ("16 shards", &["--shards", "16"]),
 ];
@@ -86,10 +94,10 @@ const WAYS: [&[&str]; 3] =
 /// Builds the example with MPI, and runs it in all ways.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     let launcher = Launcher::find(arguments.mpi)?;
-    let program = build(root, &launcher, &arguments.profile)?;
+    let program = build(root, &launcher, &arguments.profile, "digits")?;
     let does = |part| match arguments.only {
         Some(only) => only == part,
-        None => part != Part::Speed,
+        None => !matches!(part, Part::Speed | Part::Scaling),
     };
     let work = launch::Folder::new()?;
     if does(Part::Hashes) {
@@ -107,6 +115,14 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     if does(Part::Speed) {
         speed(&launcher, &program)?;
     }
+    if does(Part::Scaling) {
+        let link = build(root, &launcher, &arguments.profile, "link")?;
+        let page = scaling::page(&launcher, &program, &link)?;
+        match arguments.write {
+            true => write_page(root, SPEED_PAGE, &page)?,
+            false => println!("\n{page}"),
+        }
+    }
     Ok(())
 }
 
@@ -117,10 +133,10 @@ fn alone(launcher: &Launcher, program: &Path, size: [&str; 4]) -> Result<String>
     hash_of(&launch::output(&mut command)?, 1)
 }
 
-fn build(root: &Path, launcher: &Launcher, profile: &str) -> Result<PathBuf> {
+fn build(root: &Path, launcher: &Launcher, profile: &str, example: &str) -> Result<PathBuf> {
     let mut command = process::cargo(root);
     command.args(["build", "--package", "dendra-distributed", "--features", "mpi"]);
-    command.args(["--example", "digits", "--profile", profile]).env("MPICC", &launcher.compiler);
+    command.args(["--example", example, "--profile", profile]).env("MPICC", &launcher.compiler);
     process::run(&mut command).map_err(|error| {
         format!(
             "{error}\nthe feature `mpi` needs the development files of the MPI library and \
@@ -129,7 +145,7 @@ fn build(root: &Path, launcher: &Launcher, profile: &str) -> Result<PathBuf> {
     })?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let folder = if matches!(profile, "dev" | "test") { "debug" } else { profile };
-    Ok(target.join(folder).join("examples/digits"))
+    Ok(target.join(folder).join("examples").join(example))
 }
 
 /// The hash of a run in all of its processes.
@@ -187,7 +203,7 @@ fn page(root: &Path, hashes: &[(&str, String)], write: bool) -> Result {
     }
     let path = root.join(PAGE);
     if write {
-        return fs::write(&path, text).map_err(|error| format!("{PAGE}: {error}"));
+        return write_page(root, PAGE, &text);
     }
     match fs::read_to_string(&path) {
         Ok(old) if old == text => Ok(()),
@@ -196,6 +212,10 @@ fn page(root: &Path, hashes: &[(&str, String)], write: bool) -> Result {
         }
         Err(error) => Err(format!("{PAGE}: {error}")),
     }
+}
+
+fn write_page(root: &Path, page: &str, text: &str) -> Result {
+    fs::write(root.join(page), text).map_err(|error| format!("{page}: {error}"))
 }
 
 /// What happens to a process.
@@ -271,10 +291,9 @@ fn speed(launcher: &Launcher, program: &Path) -> Result {
     for (network, samples, epochs, batches) in cases {
         for batch in batches {
             let options = ["--network", network, "--samples", samples, "--epochs", epochs];
-            let mut medians = Vec::new();
             let runs: [(usize, &[&str]); 3] =
                 [(1, &["--plain"]), (1, &["--shards", "2"]), (2, &["--shards", "2"])];
-            let mut speeds = vec![Vec::new(); runs.len()];
+            let mut speeds = [const { Vec::new() }; 3];
             for _ in 0..3 {
                 for (index, (processes, more)) in runs.iter().enumerate() {
                     let mut command = launcher.pinned(*processes, 2, program);
@@ -282,11 +301,7 @@ fn speed(launcher: &Launcher, program: &Path) -> Result {
                     speeds[index].push(launch::output(&mut command)?.speed()?);
                 }
             }
-            for speeds in &mut speeds {
-                speeds.sort_by(f64::total_cmp);
-                medians.push(speeds[speeds.len() / 2]);
-            }
-            let [plain, one, two] = medians[..] else { return Err("three medians".to_owned()) };
+            let [plain, one, two] = speeds.map(median);
             println!(
                 "{network}, batch {batch}: {plain:.0} samples/s with two threads; 2 shards: \
                  {one:.0} in one process of two threads, {two:.0} in two of one thread ({:.0} % \
@@ -297,4 +312,9 @@ fn speed(launcher: &Launcher, program: &Path) -> Result {
         }
     }
     Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -47,6 +47,7 @@ mod parameters;
 #[cfg(feature = "gradients")]
 mod per_sample;
 mod recording;
+mod shared_batch_norm;
 mod state;
 mod tape;
 mod var;
@@ -70,6 +71,7 @@ pub use parameters::{Entry, EntryMut, Parameters, Path};
 #[cfg(feature = "gradients")]
 pub use per_sample::SampleGradients;
 pub use recording::{AsAny, Event, Inside, Recording, Scope};
+pub use shared_batch_norm::{SharedBatchNorm, SharedNorm};
 pub use state::StateDict;
 pub use tape::Tape;
 pub use var::Var;

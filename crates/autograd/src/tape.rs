@@ -15,6 +15,7 @@ use crate::gradients::Update;
 use crate::hooks::Watch;
 use crate::param::{Buffer, Counter, Param, ParamId};
 use crate::recording::Recording;
+use crate::shared_batch_norm::SharedBatchNorm;
 use crate::var::Var;
 
 /// The initial capacity of a tape in nodes. It is sufficient for a small network
@@ -42,6 +43,7 @@ pub(crate) struct Shared<T: Float> {
     recorder: Option<Arc<Shared<T>>>,
     /// The recording of a tracing tape.
     recording: Option<Box<Mutex<Recording<T>>>>,
+    pub(crate) batch_norm: Option<Arc<dyn SharedBatchNorm<T>>>,
 }
 
 pub(crate) struct Record<T: Float> {
@@ -101,8 +103,11 @@ impl<T: Float> Clone for Tape<T> {
 impl<T: Float> Tape<T> {
     fn new(mode: Mode, random: Rng) -> Self {
         let record = Mutex::new(Record::with_room_for(NODES));
-        let (autocast, recorder, recording) = (None, None, None);
-        let shared = Shared { mode, autocast, random, record, recorder, recording };
+        let (autocast, recorder, recording, batch_norm) = (None, None, None, None);
+        Self::of(Shared { mode, autocast, random, record, recorder, recording, batch_norm })
+    }
+
+    fn of(shared: Shared<T>) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
@@ -123,9 +128,9 @@ impl<T: Float> Tape<T> {
         // This record is never used: the recorder's record is used instead.
         let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
-        let (recorder, recording) = (Some(Arc::clone(self.recorder())), None);
-        let shared = Shared { mode, autocast, random, record, recorder, recording };
-        Self { shared: Arc::new(shared) }
+        let recorder = Some(Arc::clone(self.recorder()));
+        let (recording, batch_norm) = (None, self.shared.batch_norm.clone());
+        Self::of(Shared { mode, autocast, random, record, recorder, recording, batch_norm })
     }
 
     /// The tape that records for this one.

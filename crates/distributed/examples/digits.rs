@@ -43,6 +43,9 @@ struct Options {
     /// Send gradients in bf16
     #[arg(long)]
     bf16: bool,
+    /// Normalise by the statistics of the whole batch, not of each shard
+    #[arg(long)]
+    sync_batch_norm: bool,
     /// Keep the optimizer's state of a share of the parameters in each process
     #[arg(long)]
     shard_optimizer: bool,
@@ -58,7 +61,7 @@ struct Options {
     /// Write checkpoints here after every 5 steps, and resume from the last one
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Time in seconds after which a silent process is taken for dead
+    /// Time in seconds after which a silent process is considered dead
     #[arg(long, default_value = "10")]
     time_limit: f64,
     /// Print nothing but the hash
@@ -167,6 +170,7 @@ where
         let rule = DataParallel::new(world)
             .shards(options.shards)
             .compression(compression)
+            .sync_batch_norm(options.sync_batch_norm)
             .shard_optimizer(options.shard_optimizer)
             .overlap(!options.no_overlap);
         fit = fit.gradients(rule).validate_on(&test);
@@ -178,6 +182,7 @@ where
     speeds.sort_by(f64::total_cmp);
     if world.rank() == 0 {
         println!("{} processes: {:.0} samples/s", world.size(), speeds[speeds.len() / 2]);
+        println!("parameters: {}", trainer.model().parameter_count());
     }
     println!("process {}: {}", world.rank(), weights_hash(trainer.model()));
     Ok(())

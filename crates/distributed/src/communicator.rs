@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dendra_tensor::{Error, Result};
 
-/// How long a process may be silent before the others give it up.
+/// How long a process may be silent before the others end the run.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The processes of a run as one of them sees them: it can send bytes to any

@@ -1,28 +1,24 @@
 //! [`DataParallel`]: one training run on several processes.
 
 use std::cell::Cell;
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
 
-use dendra_autograd::{Gradients, ParamId, Parameters, StateDict, Var};
-use dendra_losses::RunningLoss;
+use dendra_autograd::{Gradients, Parameters, StateDict, Var};
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Float, Result, Tensor};
-use dendra_train::{
-    Figures, GradientRule, GradientSeen, Shard, SharedBatch, SharedRun, SharedStep,
-};
+use dendra_tensor::{Error, Float, Result};
+use dendra_train::{Figures, GradientRule, SharedBatch, SharedRun, SharedStep};
 
 use crate::bytes::{Reader, Writer};
 use crate::communicator::Communicator;
 use crate::floats::Compression;
 use crate::group::Group;
 use crate::layout::Layout;
-use crate::reduction::{Reduction, Tree, vector};
-use crate::report::{self, Done, Report, malformed};
+use crate::report::{self, Report, malformed};
 use crate::share;
 use crate::state;
+
+mod compute;
+
+use compute::gradients_of;
 
 const NAME: &str = "DataParallel";
 
@@ -44,6 +40,7 @@ pub struct DataParallel<'w> {
     compression: Compression,
     shards_optimizer: bool,
     overlaps: bool,
+    syncs_batch_norm: bool,
     /// Whether the other processes know how the run of this one has ended, or
     /// will find the same themselves.
     settled: Cell<bool>,
@@ -60,6 +57,7 @@ impl<'w> DataParallel<'w> {
             compression: Compression::None,
             shards_optimizer: false,
             overlaps: true,
+            syncs_batch_norm: false,
             settled: Cell::new(false),
             known: None,
         }
@@ -103,105 +101,20 @@ impl<'w> DataParallel<'w> {
         self
     }
 
-    /// The shards of this process.
-    fn own_shards(&self) -> Range<usize> {
-        let each = self.shards / self.group.size();
-        self.group.rank() * each..(self.group.rank() + 1) * each
-    }
-
-    /// Computes a shard; `None` if it has no samples.
-    fn shard<T: Float>(
-        &self,
-        batch: &mut dyn SharedBatch<T>,
-        index: usize,
-        seen: Option<GradientSeen<T>>,
-    ) -> Option<Result<Shard<T>>> {
-        let start = |index| batch.samples() * index / self.shards;
-        let samples = start(index)..start(index + 1);
-        (!samples.is_empty()).then(|| batch.shard(index, samples, seen))
-    }
-
-    /// The sum of the gradients of all shards, and the reports of the shards of
-    /// this process.
-    fn reduce<T: Float>(
-        &self,
-        layout: &Layout<'_, T>,
-        batch: &mut dyn SharedBatch<T>,
-    ) -> Result<(Vec<T>, Vec<Report<T>>)> {
-        let own = self.own_shards();
-        let mut tree = Tree::new(self.compression);
-        let mut reports = Vec::with_capacity(own.len());
-        let last = own.end - 1;
-        let mut failed = false;
-        for index in own.start..last {
-            let shard = if failed { None } else { self.shard(batch, index, None) };
-            let (report, values) = self.outcome(shard, layout);
-            failed |= matches!(report, Report::Failed(_));
-            tree.push(values);
-            reports.push(report);
-        }
-        let reduction = Reduction::new(&self.group, layout, &tree);
-        let overlaps = self.overlaps && self.group.size() > 1;
-        let total = if failed || !overlaps {
-            let shard = if failed { None } else { self.shard(batch, last, None) };
-            let (report, values) = self.outcome(shard, layout);
-            reports.push(report);
-            reduction.of_all(values)?
-        } else {
-            let (shard, total) = self.overlapped(reduction, layout, batch, last);
-            reports.push(report_of(shard, layout));
-            total?
-        };
-        Ok((total, reports))
-    }
-
-    /// The report and the gradients of a shard.
-    fn outcome<T: Float>(
-        &self,
-        shard: Option<Result<Shard<T>>>,
-        layout: &Layout<'_, T>,
-    ) -> (Report<T>, Vec<T>) {
-        let gradients = match &shard {
-            Some(Ok(shard)) => Some((&shard.gradients, shard.weight)),
-            _ => None,
-        };
-        let values = vector(layout, gradients, self.compression);
-        (report_of(shard, layout), values)
-    }
-
-    /// Computes the last shard while a helper thread sums the gradients that its
-    /// backward pass has completed.
-    fn overlapped<T: Float>(
-        &self,
-        mut reduction: Reduction<'_, '_, T>,
-        layout: &Layout<'_, T>,
-        batch: &mut dyn SharedBatch<T>,
-        last: usize,
-    ) -> (Option<Result<Shard<T>>>, Result<Vec<T>>) {
-        /// A gradient with the weight of the shard; `None` when there are no more.
-        type Arrival<T> = Option<(ParamId, Tensor<T>, f64)>;
-        let (sender, arrivals) = mpsc::channel::<Arrival<T>>();
-        let seen = {
-            let sender = sender.clone();
-            Arc::new(move |id: ParamId, gradient: &Tensor<T>, weight: f64| {
-                // The helper has ended early if a process does not answer.
-                let _ = sender.send(Some((id, gradient.clone(), weight)));
-            })
-        };
-        thread::scope(|scope| {
-            let helper = scope.spawn(move || {
-                while let Ok(Some((id, gradient, weight))) = arrivals.recv() {
-                    if let Some(index) = layout.index(id) {
-                        reduction.accept(index, &gradient, weight)?;
-                    }
-                }
-                reduction.finish()
-            });
-            let shard = self.shard(batch, last, Some(seen));
-            let _ = sender.send(None);
-            let total = helper.join().unwrap_or_else(|payload| Err(Error::panic(NAME, &*payload)));
-            (shard, total)
-        })
+    /// Whether layers of batch normalisation use the statistics of the whole
+    /// batch, as PyTorch's `SyncBatchNorm` does; false by default, which means
+    /// those of each shard. The weights of a run depend on it, and with it the
+    /// running statistics change once for each batch.
+    ///
+    /// The shards of a process then compute a step together: each waits at such
+    /// a layer, in the forward and in the backward pass, until all have reached
+    /// it. So a process keeps the activations of all its shards, and gradients
+    /// are sent after the backward pass, not during it. All shards must reach the
+    /// same layers.
+    #[must_use]
+    pub fn sync_batch_norm(mut self, sync: bool) -> Self {
+        self.syncs_batch_norm = sync;
+        self
     }
 
     /// Notes an error that all processes return.
@@ -214,41 +127,6 @@ impl<'w> DataParallel<'w> {
     fn divides_optimizer(&self) -> bool {
         self.shards_optimizer && self.group.size() > 1
     }
-}
-
-fn report_of<T: Float>(shard: Option<Result<Shard<T>>>, layout: &Layout<'_, T>) -> Report<T> {
-    match shard {
-        None => Report::Empty,
-        Some(Ok(shard)) => Report::Done(Done::of(&shard, layout)),
-        Some(Err(error)) => Report::Failed(error),
-    }
-}
-
-/// The gradients of a batch from their weighted sum over the shards.
-fn gradients_of<T: Float>(
-    layout: &Layout<'_, T>,
-    total: &[T],
-    done: &[Done<T>],
-) -> Result<Gradients<T>> {
-    let mut running = RunningLoss::default();
-    let mut present = vec![false; layout.places.len()];
-    for Done { figures, present: of_shard, .. } in done {
-        running.add(figures.loss, figures.divisor);
-        present.iter_mut().zip(of_shard).for_each(|(all, of_shard)| *all |= of_shard);
-    }
-    let factor = T::from_f64(if running.divisor > 0.0 { 1.0 / running.divisor } else { 1.0 });
-    let mut values = Vec::with_capacity(present.len());
-    for (index, param) in layout.parameters.iter().enumerate().filter(|(i, _)| present[*i]) {
-        let gradient = total[layout.places[index].clone()].iter().map(|&sum| sum * factor);
-        let shape = param.value().shape().clone();
-        values.push((param.id(), Tensor::from_vec(gradient.collect(), shape)?));
-    }
-    let mut gradients = Gradients::from_values(T::from_f64(running.value()), values);
-    let changes = || done.iter().flat_map(|done| &done.changes);
-    if changes().next().is_some() {
-        gradients.accumulate(layout.updates(changes())?);
-    }
-    Ok(gradients)
 }
 
 impl<T: Float> GradientRule<T> for DataParallel<'_> {
@@ -290,7 +168,9 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
             Compression::None => "",
             Compression::Bf16 => " with gradients in bf16",
         };
-        format!("in {} shards{rounding}", self.shards)
+        let norm =
+            if self.syncs_batch_norm { " with synchronised batch normalisation" } else { "" };
+        format!("in {} shards{rounding}{norm}", self.shards)
     }
 
     fn leads(&self) -> bool {
@@ -325,7 +205,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
     fn step(
         &mut self,
         model: &dyn Parameters<T>,
-        batch: &mut dyn SharedBatch<T>,
+        batch: &dyn SharedBatch<T>,
         stop: bool,
     ) -> Result<SharedStep<T>> {
         let layout = Layout::of(model);

@@ -85,6 +85,24 @@ impl<'w> Group<'w> {
         Ok(known)
     }
 
+    /// Combines a message of each process in the order of the tree; each process
+    /// has the result afterwards. `both` takes the message of the lower ranks
+    /// first.
+    pub(crate) fn combine(
+        &self,
+        mut own: Vec<u8>,
+        both: &dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        for partner in self.partners() {
+            let other = self.exchange(partner, own.clone())?;
+            own = match partner < self.rank() {
+                true => both(&other, &own)?,
+                false => both(&own, &other)?,
+            };
+        }
+        Ok(own)
+    }
+
     /// Adds the values of all processes in the order of the tree; each process
     /// has the sums afterwards.
     ///
@@ -183,6 +201,14 @@ mod tests {
         let found = in_all(8, |group| group.all_gather(vec![group.rank() as u8; group.rank()]));
         for found in found {
             assert_eq!(found.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn messages_are_combined_in_the_order_of_the_ranks() {
+        let both = |a: &[u8], b: &[u8]| Ok([b"(", a, b, b")"].concat());
+        for found in in_all(4, |group| group.combine(vec![b'0' + group.rank() as u8], &both)) {
+            assert_eq!(found.unwrap(), b"((01)(23))");
         }
     }
 

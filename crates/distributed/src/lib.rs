@@ -37,12 +37,14 @@
 //! # Ok::<(), dendra_tensor::Error>(())
 //! ```
 
+mod batch_norm;
 mod bytes;
 mod communicator;
 mod data_parallel;
 mod floats;
 mod group;
 mod layout;
+mod meeting;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod reduction;

@@ -27,8 +27,8 @@ const PIECE: usize = 1 << 26;
 /// How often a process tells its partners that it is alive.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// How long the thread sleeps between two looks at the network while the program
-/// computes and nothing is on its way.
+/// The time between two polls of the network while the program computes and no
+/// message is on its way.
 const IDLE: Duration = Duration::from_millis(1);
 
 /// How long a process stays after the run was ended, so that all processes report
@@ -55,13 +55,13 @@ pub struct Mpi {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the program asks of the thread.
+/// What the thread has to do for the program.
 enum Order {
     Send {
         to: usize,
         message: Vec<u8>,
     },
-    /// Look at the network now: the program waits.
+    /// Poll the network now: the program waits.
     Look,
     Abort(String),
     Leave,
@@ -96,7 +96,7 @@ impl Inbox {
 
 impl Mpi {
     /// Joins the other processes. A process that is silent for 10 seconds is
-    /// taken for dead.
+    /// considered dead.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Mpi {
     }
 
     /// As [`init`](Self::init) with another time after which a silent process is
-    /// taken for dead. It must be longer than a message of the run takes on the
+    /// considered dead. It must be longer than a message of the run takes on the
     /// slowest link.
     ///
     /// # Errors
@@ -294,8 +294,8 @@ impl<'i> Network<'i> {
         }
     }
 
-    /// Whether the network should be looked at without a pause: the program
-    /// waits, or a message is on its way. A wait that takes long is no hurry.
+    /// Whether the thread polls the network without a pause: when the program
+    /// waits or a message is on its way. After two seconds it polls less often.
     fn is_busy(&self, last_look: Instant) -> bool {
         let waits = self.inbox.waiting.load(Ordering::SeqCst) > 0;
         (waits || !self.outgoing.is_empty()) && last_look.elapsed() < Duration::from_secs(2)

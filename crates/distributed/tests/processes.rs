@@ -120,6 +120,73 @@ fn the_gradients_are_those_of_the_whole_batch() {
     }
 }
 
+/// A run with two layers of batch normalisation: the hash of its weights and
+/// statistics, these numbers, and the loss of the last epoch.
+fn normalised(fit: Fit<'_>) -> (String, Vec<f32>, f64) {
+    let model = Sequential::input([2]).dense(12).batch_norm1d().relu();
+    let model = model.dense(6).batch_norm1d().tanh().dense(2).build(&mut Rng::seed(1)).unwrap();
+    let mut trainer = Trainer::new(model, SGD::new(0.1), CrossEntropy::new());
+    let history = trainer.fit(&data(), fit).unwrap();
+    let state = trainer.model().state_dict();
+    let numbers = state.iter().filter_map(|(name, _)| state.typed::<f32>(name));
+    let numbers = numbers.flat_map(|tensor| tensor.to_vec()).collect();
+    (weights_hash(trainer.model()), numbers, history.epochs[2].training.loss)
+}
+
+#[test]
+fn synchronised_batch_normalisation_is_that_of_the_whole_batch() {
+    // The last batch of an epoch has two samples, so most shards have none.
+    let fit = || fit().batch_size(44);
+    let (_, expected, loss) = normalised(fit());
+    let sync = |world: &Threads, set: fn(DataParallel<'_>) -> DataParallel<'_>| {
+        normalised(fit().gradients(set(DataParallel::new(world).sync_batch_norm(true))))
+    };
+    let alone = sync(&Threads::alone(), |rule| rule);
+    assert!((alone.2 - loss).abs() < 1e-5, "{} {loss}", alone.2);
+    assert_eq!(alone.1.len(), expected.len());
+    for (found, expected) in alone.1.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    for size in [2, 4, 8] {
+        for found in on(size, |world| sync(&world, |rule| rule)) {
+            assert_eq!(found, alone, "{size} processes");
+        }
+    }
+    for found in on(2, |world| sync(&world, |rule| rule.shard_optimizer(true).overlap(false))) {
+        assert_eq!(found, alone);
+    }
+    assert_ne!(sync(&Threads::alone(), |rule| rule.compression(Compression::Bf16)).0, alone.0);
+}
+
+#[test]
+fn a_shard_that_fails_ends_the_wait_of_the_others() {
+    let with_nan = || {
+        let inputs = Tensor::from_fn([64, 2], |index| if index == 100 { f32::NAN } else { 1.0 });
+        TensorDataset::new(inputs, Tensor::<f32>::zeros([64, 1])).unwrap()
+    };
+    let errors = on(4, |world| {
+        let model = Sequential::input([2]).dense(3).batch_norm1d().dense(1);
+        let model = model.build(&mut Rng::seed(1)).unwrap();
+        let mut trainer = Trainer::new(model, SGD::new(0.1), MSELoss::new());
+        let rule = DataParallel::new(&world).sync_batch_norm(true);
+        let fit = Fit::epochs(1).batch_size(16).shuffle(false).quiet().gradients(rule);
+        trainer.fit(&with_nan(), fit).unwrap_err().to_string()
+    });
+    for error in &errors {
+        // The mean of the whole batch is NaN, so each loss is.
+        assert!(error.contains("batch 4") && error.contains("loss is not finite"), "{error}");
+        assert_eq!(error, &errors[0]);
+    }
+    let (alone, model) = (Threads::alone(), Sequential::input([2]).dense(3).batch_norm1d());
+    let model = model.dense(1).build(&mut Rng::seed(1)).unwrap();
+    let mut trainer = Trainer::new(model, SGD::new(0.1), MSELoss::new());
+    let one =
+        TensorDataset::new(Tensor::<f32>::ones([1, 2]), Tensor::<f32>::zeros([1, 1])).unwrap();
+    let rule = DataParallel::new(&alone).sync_batch_norm(true);
+    let error = trainer.fit(&one, Fit::epochs(1).quiet().gradients(rule)).unwrap_err().to_string();
+    assert!(error.contains("at least two elements per channel, got one"), "{error}");
+}
+
 #[test]
 fn a_run_is_resumed_with_another_number_of_processes() {
     let whole = run(&Threads::alone(), |rule| rule).0;

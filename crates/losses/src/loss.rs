@@ -39,7 +39,7 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
     note = "class labels are integers, `Tensor<i64>`; quantities and probabilities are floats of \
             the same type as the outputs of the model"
 )]
-pub trait Loss<Y, T: Float = f32, P = Var<T>> {
+pub trait Loss<Y, T: Float = f32, P = Var<T>>: Sync {
     /// Computes the loss: a scalar, unless the reduction is [`Reduction::None`].
     ///
     /// # Errors
@@ -87,7 +87,7 @@ pub trait Loss<Y, T: Float = f32, P = Var<T>> {
 
 impl<F, Y, T: Float, P> Loss<Y, T, P> for F
 where
-    F: Fn(&P, &Y) -> Result<Var<T>>,
+    F: Fn(&P, &Y) -> Result<Var<T>> + Sync,
 {
     fn forward(&self, output: &P, target: &Y) -> Result<Var<T>> {
         self(output, target)

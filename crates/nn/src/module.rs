@@ -14,7 +14,7 @@ use dendra_tensor::{Float, Result, Tensor};
     note = "the settings of a layer become one by `.init(&mut rng)?`, a network by \
             `.build(&mut rng)?`"
 )]
-pub trait Module<T: Float = f32>: Parameters<T> {
+pub trait Module<T: Float = f32>: Parameters<T> + Sync {
     /// Computes the output for the input `x`.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl<T: Float, M: Module<T> + ?Sized> Module<T> for Box<M> {
     note = "a `Module` takes `Tensor`, a network of `Sequential::tokens` takes `Tensor<i64>`; for \
             other inputs write `impl Model<{I}> for {Self}`"
 )]
-pub trait Model<I, T: Float = f32>: Parameters<T> {
+pub trait Model<I, T: Float = f32>: Parameters<T> + Sync {
     /// The type of the output: a [`Var`], or a tuple of several.
     type Output: Output;
 

@@ -228,7 +228,7 @@ impl<P: Preprocessing, M: Parameters> Parameters for Predictor<P, M> {
     }
 }
 
-impl<P: Preprocessing, M: Model<I>, I> Model<I> for Predictor<P, M> {
+impl<P: Preprocessing + Sync, M: Model<I>, I> Model<I> for Predictor<P, M> {
     type Output = M::Output;
 
     fn run(&self, inputs: &I, tape: &Tape) -> Result<M::Output> {

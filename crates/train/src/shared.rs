@@ -3,12 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use dendra_autograd::{Entry, Gradients, Param, ParamId, Parameters, Path, StateDict, Tape, Var};
+use dendra_autograd::{
+    Entry, Gradients, Param, ParamId, Parameters, Path, SharedBatchNorm, StateDict, Tape, Var,
+};
 use dendra_datasets::{DataLoader, Draw};
 use dendra_losses::{Loss, RunningLoss};
 use dendra_nn::{Model, Output};
 use dendra_optim::Optimizer;
-use dendra_tensor::{Error, Float, Result, Rng, Tensor};
+use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
 use crate::fit::Data;
 use crate::history::Evaluation;
@@ -53,7 +55,7 @@ pub trait SharedRun<T: Float = f32> {
     fn step(
         &mut self,
         model: &dyn Parameters<T>,
-        batch: &mut dyn SharedBatch<T>,
+        batch: &dyn SharedBatch<T>,
         stop: bool,
     ) -> Result<SharedStep<T>>;
 
@@ -99,12 +101,13 @@ pub trait SharedRun<T: Float = f32> {
     fn end(&mut self, error: Option<&Error>);
 }
 
-/// Called during a backward pass with each parameter, its gradient and the
-/// weight of the shard, as soon as the gradient is complete.
+/// Called during a backward pass with each parameter, its gradient and
+/// [`Shard::weight`], as soon as the gradient is complete.
 pub type GradientSeen<T> = Arc<dyn Fn(ParamId, &Tensor<T>, f64) + Send + Sync>;
 
-/// The batch of a step, of which a process computes some shards.
-pub trait SharedBatch<T: Float = f32> {
+/// The batch of a step, of which a process computes some shards. Several threads
+/// may compute shards at the same time.
+pub trait SharedBatch<T: Float = f32>: Sync {
     /// The number of samples.
     fn samples(&self) -> usize;
 
@@ -112,15 +115,21 @@ pub trait SharedBatch<T: Float = f32> {
     /// batch. Random numbers, such as those of dropout, depend on the seed, the
     /// position in the data and the index of the shard.
     ///
+    /// With `norm`, layers of batch normalisation use the statistics of all
+    /// shards, so the gradients of a shard contain parts of the losses of the
+    /// others. Then the gradients are already multiplied by the divisor of the
+    /// loss, and their weight is 1.
+    ///
     /// # Errors
     ///
     /// When the data, the model, the loss or a metric fails, or the loss is not
     /// finite.
     fn shard(
-        &mut self,
+        &self,
         index: usize,
         samples: Range<usize>,
         seen: Option<GradientSeen<T>>,
+        norm: Option<Arc<dyn SharedBatchNorm<T>>>,
     ) -> Result<Shard<T>>;
 }
 
@@ -129,8 +138,8 @@ pub trait SharedBatch<T: Float = f32> {
 pub struct Shard<T: Float = f32> {
     /// The gradients of the mean loss of its samples.
     pub gradients: Gradients<T>,
-    /// Its share of the batch: the gradients of the batch are
-    /// Σ weight · gradients / Σ weight.
+    /// The factor of the gradients in the sum over the shards: the gradients of
+    /// the batch are Σ weight · gradients / Σ divisor.
     pub weight: f64,
     /// Its loss and its metrics.
     pub figures: Figures,
@@ -260,15 +269,20 @@ where
     }
 
     fn shard(
-        &mut self,
+        &self,
         index: usize,
         samples: Range<usize>,
         seen: Option<GradientSeen<T>>,
+        norm: Option<Arc<dyn SharedBatchNorm<T>>>,
     ) -> Result<Shard<T>> {
         let indices = self.indices.get(samples).unwrap_or_default();
         let (inputs, targets) = self.data.batch_at(indices, &Draw::new(self.seed, self.epoch))?;
         let own = Rng::seed(self.seed).fork(SHARDS).fork(index as u64).next_u64();
-        let tape = Tape::training(own, self.epoch << 32 | self.index as u64);
+        let mut tape = Tape::training(own, self.epoch << 32 | self.index as u64);
+        let is_normalised_with_others = norm.is_some();
+        if let Some(norm) = norm {
+            tape = tape.with_shared_batch_norm(norm);
+        }
         let work = &self.work;
         let (loss, divisor, output) = work.run(&inputs, &targets, indices.len(), &tape)?;
         if divisor != Some(0.0) && !loss.value().is_finite() {
@@ -276,7 +290,13 @@ where
             let place = format!("shard {}", index + 1);
             return Err(Error::not_finite(place, loss_not_finite(&loss, first)));
         }
+        // `backward` returns the error of a loss that is not a scalar.
+        let value = loss.value().item().map_or(f64::NAN, T::to_f64);
         let weight = divisor.unwrap_or(1.0);
+        let (loss, weight) = match is_normalised_with_others {
+            true => (loss.mul_scalar(weight), 1.0),
+            false => (loss, weight),
+        };
         if let Some(seen) = seen {
             // The parameters are on the tape already, where they are first used.
             let on_tape = tape.input(Tensor::scalar(T::ZERO));
@@ -289,8 +309,7 @@ where
             }
         }
         let gradients = loss.backward()?;
-        let loss = gradients.loss().to_f64();
-        let figures = work.figures(loss, divisor, indices.len(), output, &targets)?;
+        let figures = work.figures(value, divisor, indices.len(), output, &targets)?;
         Ok(Shard { gradients, weight, figures })
     }
 }
@@ -318,8 +337,8 @@ where
     ) -> Result<(Step<T>, bool)> {
         let loss: &dyn Loss<Y, T, M::Output> = other_loss.unwrap_or(&self.loss);
         let work = Work { model: &self.model, loss, metrics: &self.metrics };
-        let mut batch = Batch { work, data, indices, seed, epoch, index };
-        let SharedStep { gradients, figures, stop } = shared.step(&self.model, &mut batch, stop)?;
+        let batch = Batch { work, data, indices, seed, epoch, index };
+        let SharedStep { gradients, figures, stop } = shared.step(&self.model, &batch, stop)?;
         if let Some(id) = gradients.first_not_finite() {
             let name = self.model.name_of(id).unwrap_or_else(|| "an unnamed parameter".to_owned());
             let step = format!("step {}", self.optimizer.steps() + 1);

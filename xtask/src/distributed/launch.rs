@@ -109,9 +109,15 @@ impl Output {
         self.0.iter().any(|line| line.starts_with(&own) && line.contains(&other))
     }
 
+    /// The samples in a second.
     pub(super) fn speed(&self) -> Result<f64> {
-        let of = |line: &String| line.split_once("processes: ")?.1.split(' ').next()?.parse().ok();
-        self.0.iter().find_map(of).ok_or_else(|| format!("no speed in\n{}", self.text()))
+        self.number("processes: ")
+    }
+
+    /// The number that follows a name.
+    pub(super) fn number(&self, name: &str) -> Result<f64> {
+        let of = |line: &String| line.split_once(name)?.1.split(' ').next()?.parse().ok();
+        self.0.iter().find_map(of).ok_or_else(|| format!("no `{name}` in\n{}", self.text()))
     }
 
     pub(super) fn text(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dendra_autograd::{Buffer, Counter, Param, Var};
+use dendra_autograd::{Buffer, Counter, Param, Tape, Var};
 use dendra_derive::{Parameters, Setters};
 use dendra_tensor::{ChannelStatistics, Error, Float, NormStatistics, Ops, Result, Shape};
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,14 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
             return Err(Error::shape("batch_norm", message));
         }
         let batch = ChannelStatistics::of(x.value())?;
+        self.track(tape, &batch, count);
+        Ok(NormStatistics::Computed(batch))
+    }
+
+    /// Updates the running statistics by those of a batch with this many elements
+    /// per channel.
+    fn track(&self, tape: &Tape<T>, batch: &ChannelStatistics<T>, count: usize) {
+        let (Some(mean), Some(variance)) = (&self.running_mean, &self.running_var) else { return };
         // A batch without values has no mean.
         if count > 1 {
             let unbiased = &batch.variance * T::from_f64(count as f64 / (count - 1) as f64);
@@ -236,7 +244,6 @@ impl<T: Float, const D: usize> BatchNorm<T, D> {
         if let Some(counter) = &self.num_batches_tracked {
             tape.increment(counter);
         }
-        Ok(NormStatistics::Computed(batch))
     }
 
     fn check(&self, x: &Shape) -> Result<()> {
@@ -256,8 +263,17 @@ impl<T: Float, const D: usize> Module<T> for BatchNorm<T, D> {
         let on = |param: &Option<Param<T>>| param.as_ref().map(|param| param.on(x));
         let normalised = || {
             self.check(x.shape())?;
-            let statistics = self.statistics(x)?;
-            x.batch_norm(on(&self.weight).as_ref(), on(&self.bias).as_ref(), statistics, self.eps)
+            let (weight, bias) = (on(&self.weight), on(&self.bias));
+            let (weight, bias) = (weight.as_ref(), bias.as_ref());
+            let shared = x.tape().and_then(|tape| Some((tape, tape.shared_batch_norm()?)));
+            if let Some((tape, shared)) = shared {
+                let found = shared.normalise(x, weight, bias, self.eps)?;
+                if found.updates {
+                    self.track(tape, &found.statistics, found.count);
+                }
+                return Ok(found.output);
+            }
+            x.batch_norm(weight, bias, self.statistics(x)?, self.eps)
         };
         normalised().map_err(|error| {
             context::in_layer(error, self.weight.as_ref().and_then(context::path), self)

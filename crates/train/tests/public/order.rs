@@ -8,7 +8,7 @@ use dendra_nn::Sequential;
 use dendra_optim::SGD;
 use dendra_tensor::{Rng, Tensor};
 use dendra_train::{Checkpoints, EarlyStopping, Fit, Trainer};
-use std::cell::RefCell;
+use std::sync::Mutex;
 
 /// 90 samples of class 0, 10 of class 1.
 fn skewed() -> TensorDataset<i64> {
@@ -19,16 +19,16 @@ fn skewed() -> TensorDataset<i64> {
 
 /// The labels of every batch that training has seen.
 fn seen(data: &TensorDataset<i64>, fit: Fit<'_>) -> Vec<Vec<i64>> {
-    let batches = RefCell::new(Vec::new());
+    let batches = Mutex::new(Vec::new());
     let loss = |output: &Var, labels: &Tensor<i64>| {
-        batches.borrow_mut().push(labels.to_vec());
+        batches.lock().unwrap().push(labels.to_vec());
         cross_entropy(output, labels)
     };
     let model = Sequential::input([4]).dense(2).build(&mut Rng::seed(1)).unwrap();
     let mut trainer: Trainer<_, _, _> = Trainer::new(model, SGD::new(0.1), loss);
     trainer.fit(data, fit.quiet()).unwrap();
     drop(trainer);
-    batches.into_inner()
+    batches.into_inner().unwrap()
 }
 
 fn share_of_ones(batches: &[Vec<i64>]) -> f64 {
