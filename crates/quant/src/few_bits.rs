@@ -4,6 +4,7 @@
 //! product of many rows converts some filters at a time into the right matrix of
 //! a float product.
 
+use dendra_tensor::kernels::epilogue::Epilogue;
 use dendra_tensor::kernels::gemm::{Plus, Problem};
 use dendra_tensor::kernels::parallel::{for_each_chunk, map};
 use dendra_tensor::kernels::simd::dispatch;
@@ -256,6 +257,7 @@ impl FewBits {
                 c: &mut out[first..],
                 columns: self.filters,
                 plus: Plus::Row(&bias[first..][..count]),
+                then: Epilogue::NONE,
             });
         }
     }

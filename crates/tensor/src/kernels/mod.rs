@@ -6,6 +6,7 @@ pub(crate) mod attention;
 pub(crate) mod channels;
 pub(crate) mod convolution;
 pub(crate) mod dropout;
+pub mod epilogue;
 pub(crate) mod fold;
 pub mod gemm;
 pub(crate) mod half;

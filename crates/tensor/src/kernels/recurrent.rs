@@ -15,6 +15,7 @@ pub use cells::{Cell, Gru, Kept, Lstm, Rnn};
 
 use smallvec::SmallVec;
 
+use super::epilogue::Epilogue;
 use super::gemm::{CACHED, Panels, Plus, Problem};
 use super::parallel::{for_each_chunk, rows_per_chunk};
 use super::simd;
@@ -104,9 +105,10 @@ impl<T: Float> Weight<'_, T> {
         (c, columns): (&mut [T], usize),
         plus: Plus<'_, T>,
     ) {
-        let Self { size: [k, n], matrix: b, panels } = self;
-        let (a_strides, b_strides) = ([a_step, 1], [*n, 1]);
-        let problem = Problem { m, k: *k, n: *n, a, a_strides, b, b_strides, c, columns, plus };
+        let Self { size, matrix: b, panels } = self;
+        let ([k, n], a_strides, b_strides) = (*size, [a_step, 1], [size[1], 1]);
+        let then = Epilogue::NONE;
+        let problem = Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus, then };
         T::gemm_with_panels(problem, panels);
     }
 }

@@ -10,7 +10,7 @@ use crate::element::Float;
 use crate::error::Result;
 use crate::kernels::convolution::{Convolution, add_up};
 use crate::kernels::fold::fold_slice;
-use crate::kernels::parallel::{for_each_chunk, for_each_chunk_pair};
+use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::quarters::{quarters_backward, quarters_forward};
 use crate::kernels::simd;
 use crate::shape::Shape;
@@ -66,14 +66,14 @@ impl Conv2dRelu {
         );
     }
 
-    /// Applies ReLU alone, in place.
-    fn relu<T: Float>(y: &mut [T], maxima: &mut [u8]) {
+    /// Applies ReLU alone.
+    fn relu<T: Float>(x: &[T], y: &mut [T], maxima: &mut [u8]) {
         simd::dispatch(
             #[inline(always)]
             || {
-                for (y, maximum) in y.iter_mut().zip(maxima) {
-                    *maximum = if *y <= T::ZERO { STOPPED } else { 0 };
-                    *y = y.max_nan(T::ZERO);
+                for ((&x, y), maximum) in x.iter().zip(y).zip(maxima) {
+                    *maximum = if x <= T::ZERO { STOPPED } else { 0 };
+                    *y = x.max_nan(T::ZERO);
                 }
             },
         );
@@ -173,27 +173,16 @@ impl<T: Float> Op<T> for Conv2dRelu {
         let inputs: Vec<Tensor<T>> = inputs.iter().map(|input| input.contiguous()).collect();
         let slices: Vec<&[T]> =
             inputs.iter().map(|input| input.as_slice().expect("made contiguous")).collect();
-        let (x, weight, bias) = (slices[0], slices[1], slices.get(2).copied());
-
-        let weight = problem.arranged(weight);
-        let images = problem.images_per_task();
-        let task = images * shape[1] * shape[2] * shape[3];
-        let image = shape[1] * shape[2] * shape[3];
-        let convolved = shape[1] * sizes[0] * sizes[1];
-        let (y, maxima) = Tensor::build_pair(&shape, &shape, |y, maxima| {
-            let cost = 4 * problem.cost();
-            for_each_chunk_pair((y, task), (maxima, task), cost, |index, y, maxima| {
-                if !self.max_pool {
-                    problem.forward_task(x, &weight, bias, index * images, y);
-                    return Self::relu(y, maxima);
+        let (operands, bias) = ([slices[0], slices[1]], slices.get(2).copied());
+        Tensor::build_pair(&shape, &shape, |y, maxima| {
+            problem.forward_through(operands, bias, (y, maxima), &|x, y, maxima| {
+                if self.max_pool {
+                    Self::pool(sizes, x, y, maxima);
+                } else {
+                    Self::relu(x, y, maxima);
                 }
-                let mut x_conv = Buffer::new(y.len() / image * convolved);
-                let x_conv = x_conv.as_mut_slice();
-                problem.forward_task(x, &weight, bias, index * images, x_conv);
-                Self::pool(sizes, x_conv, y, maxima);
             });
-        });
-        (y, maxima)
+        })
     }
 
     #[inline(never)]

@@ -4,7 +4,7 @@ use super::conv2d::{Conv2d, ConvOptions, bias_gradient, bias_term, weight_gradie
 use super::{Attributes, Call, Cotangents, Op, Ops, TermCall, TermCotangents};
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::convolution::Convolution;
+use crate::kernels::convolution::{Convolution, Finish};
 use crate::kernels::parallel::for_each_chunk;
 use crate::random::Rng;
 use crate::shape::Shape;
@@ -174,7 +174,9 @@ impl<T: Float> Op<T> for ConvTranspose2d {
         call.each(|index| match index {
             0 => weight.with_slice(|weight| {
                 g.with_slice(|g| {
-                    Tensor::build(x.shape(), |out| problem.forward(g, weight, None, out))
+                    Tensor::build(x.shape(), |out| {
+                        problem.forward(g, (weight, &[]), Finish::with(None), out)
+                    })
                 })
             }),
             1 => x.with_slice(|x| {

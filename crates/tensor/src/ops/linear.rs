@@ -7,7 +7,8 @@ use super::{
 };
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::{Plus, multiply};
+use crate::kernels::epilogue::Epilogue;
+use crate::kernels::gemm::{Panels, Plus, Problem, multiply};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -16,6 +17,55 @@ use crate::tensor::Tensor;
 /// optionally, b of shape `[out]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear;
+
+impl Linear {
+    /// The output and what follows it; `panels` are those of Wᵀ.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not match each other, or there is not enough memory
+    /// for the output.
+    pub fn forward_then<T: Float>(
+        self,
+        inputs: &[&Tensor<T>],
+        panels: Option<&Panels<T>>,
+        then: Epilogue<'_, T>,
+    ) -> Result<Tensor<T>> {
+        let shapes: Vec<&Shape> = inputs.iter().map(|input| input.shape()).collect();
+        Op::<T>::output_shape(&self, &shapes)?.check_memory::<T>("linear")?;
+        Ok(run(inputs, panels, then))
+    }
+}
+
+/// The output for inputs that match.
+#[inline(never)]
+fn run<T: Float>(
+    inputs: &[&Tensor<T>],
+    panels: Option<&Panels<T>>,
+    then: Epilogue<'_, T>,
+) -> Tensor<T> {
+    let (x, weight) = (inputs[0], inputs[1]);
+    let [n, k] = [weight.shape()[0], weight.shape()[1]];
+    Tensor::build(x.shape().clone().with_last(n), |c| {
+        let (m, columns) = (c.len().checked_div(n).unwrap_or(0), n);
+        let (a_strides, b_strides) = ([k, 1], [1, k]);
+        let mut fill = |plus: Plus<'_, T>| {
+            x.with_slice(|a| {
+                weight.with_slice(|b| {
+                    let p = Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus, then };
+                    match panels {
+                        Some(panels) => T::gemm_with_panels(p, panels),
+                        None => T::gemm(p),
+                    }
+                });
+            });
+        };
+        match inputs.get(2) {
+            Some(bias) => bias.with_slice(|bias| fill(Plus::Row(bias))),
+            None => fill(Plus::Nothing),
+        }
+    })
+}
 
 impl<T: Float> Op<T> for Linear {
     type Saved = ();
@@ -77,25 +127,8 @@ impl<T: Float> Op<T> for Linear {
         call.needs.iter().enumerate().map(norms).collect()
     }
 
-    #[inline(never)]
     fn forward(&self, inputs: &[&Tensor<T>]) -> (Tensor<T>, ()) {
-        let (x, weight) = (inputs[0], inputs[1]);
-        let [n, k] = [weight.shape()[0], weight.shape()[1]];
-        let y = Tensor::build(x.shape().clone().with_last(n), |y| {
-            let m = y.len().checked_div(n).unwrap_or(0);
-            let mut fill = |plus: Plus<'_, T>| {
-                x.with_slice(|x| {
-                    weight.with_slice(|weight| {
-                        multiply([m, k, n], (x, [k, 1]), (weight, [1, k]), y, plus);
-                    });
-                });
-            };
-            match inputs.get(2) {
-                Some(bias) => bias.with_slice(|bias| fill(Plus::Row(bias))),
-                None => fill(Plus::Nothing),
-            }
-        });
-        (y, ())
+        (run(inputs, None, Epilogue::NONE), ())
     }
 
     #[inline(never)]

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::element::Float;
 use crate::error::{Error, Result};
-use crate::kernels::gemm::{Plus, multiply};
+use crate::kernels::epilogue::Epilogue;
+use crate::kernels::gemm::{Panels, Plus, Problem};
 use crate::kernels::matrices::{Matrices, readable};
 use crate::kernels::parallel::for_each_chunk;
 use crate::random::Rng;
@@ -31,6 +32,16 @@ pub(super) fn product_shape(a: &Shape, b: &Shape) -> Result<Shape> {
 
 /// The product of matrices whose shapes fit, with any strides.
 pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
+    product_then(a, b, None, Epilogue::NONE)
+}
+
+/// The same with the panels of `b`, if it is one matrix, and what follows.
+fn product_then<T: Float>(
+    a: &Tensor<T>,
+    b: &Tensor<T>,
+    panels: Option<&Panels<T>>,
+    then: Epilogue<'_, T>,
+) -> Tensor<T> {
     let shape = product_shape(a.shape(), b.shape()).expect("the shape rule accepted the inputs");
     let (batch, [m, n]) =
         (&shape[..shape.len() - 2], [shape[shape.len() - 2], shape[shape.len() - 1]]);
@@ -39,21 +50,50 @@ pub(crate) fn product<T: Float>(a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
         // One tall product is faster than a batch of small ones.
         let rows = batch.iter().product::<usize>() * m;
         let tall = a.reshape([rows, k]).expect("the same elements");
-        return product(&tall, b).reshape(shape).expect("the same elements");
+        return product_then(&tall, b, panels, then).reshape(shape).expect("the same elements");
     }
     let stretched = |x: &Tensor<T>, rows, columns| {
         readable(x).stretched(batch.iter().copied().chain([rows, columns]).collect())
     };
     if k == 0 {
-        return Tensor::zeros(shape);
+        return Tensor::build(shape, |out| {
+            out.fill(T::ZERO);
+            then.apply(0, out);
+        });
     }
     let (a, b) = (stretched(a, m, k), stretched(b, k, n));
     let (a, b) = (Matrices::of(&a), Matrices::of(&b));
     Tensor::build(shape.clone(), |out| {
         for_each_chunk(out, (m * n).max(1), k, |index, c| {
-            multiply([m, k, n], a.rows(index, 0), b.rows(index, 0), c, Plus::Nothing);
+            let ((a, a_strides), (b, b_strides)) = (a.rows(index, 0), b.rows(index, 0));
+            let (columns, plus, then) = (n, Plus::Nothing, then.from(index * m * n));
+            let p = Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus, then };
+            match panels {
+                Some(panels) => T::gemm_with_panels(p, panels),
+                None => T::gemm(p),
+            }
         });
     })
+}
+
+impl MatMul {
+    /// The product and what follows it; `panels` are those of `b`, which is then
+    /// one matrix.
+    ///
+    /// # Errors
+    ///
+    /// When the shapes do not match each other, or there is not enough memory
+    /// for the output.
+    pub fn forward_then<T: Float>(
+        self,
+        [a, b]: [&Tensor<T>; 2],
+        panels: Option<&Panels<T>>,
+        then: Epilogue<'_, T>,
+    ) -> Result<Tensor<T>> {
+        product_shape(a.shape(), b.shape())?.check_memory::<T>("matmul")?;
+        let panels = panels.filter(|_| b.rank() == 2 && a.is_contiguous());
+        Ok(product_then(a, b, panels, then))
+    }
 }
 
 /// The last two axes swapped.

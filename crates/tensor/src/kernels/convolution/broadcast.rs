@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::tiles::{Band, Tiles};
-use super::{Convolution, ImageGroup};
+use super::{Convolution, Finish, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
@@ -31,7 +31,10 @@ const TASK_LENGTH: usize = 1 << 18;
 const TASK_CHANNELS: usize = 32;
 /// The largest number of elements in the planes of a batch that is not divided.
 const TOGETHER_LENGTH: usize = 1 << 20;
-/// The largest number of windows of a row that are summed together.
+/// The number of windows whose sums are transposed at a time; what follows finds
+/// the result in the first-level cache.
+const TRANSPOSED: usize = 256;
+/// The largest number of adjacent windows that are summed together.
 const MAX_RUN: usize = 14;
 
 /// Whether this method is fast for the convolution.
@@ -72,7 +75,7 @@ pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
     weight: &Tiles<'_, T>,
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     first: usize,
     y: &mut [T],
 ) {
@@ -96,23 +99,32 @@ pub(super) fn forward<T: Float>(
         );
         let planes = planes.as_slice();
         for_each_chunk(sums.as_mut_slice(), windows * channels, c.cost(), |tile, sums| {
-            let bias =
-                bias.map_or(&[][..], |bias| &bias[group * c.out_channels + tile * channels..]);
+            let channel = group * c.out_channels + tile * channels;
+            let bias = finish.bias.map_or(&[][..], |bias| &bias[channel..]);
             T::vectorised(Sums { c, planes, weight, tile: [group, tile], bias, sums });
         });
         let (sums, positions) = (sums.as_slice(), c.windows.positions());
         let each = y.chunks_exact_mut(c.output_length()).skip(group).step_by(c.groups);
         for (image, y) in each.enumerate() {
             for_each_chunk(y, channels * positions, 1, |tile, y| {
+                let sums = &sums[(tile * images + image) * positions * channels..];
+                let channel = (image * c.groups + group) * c.out_channels + tile * channels;
+                let count = y.len() / positions;
                 // Transposes to channels × windows.
-                T::vectorised(Transpose {
-                    from: &sums[(tile * images + image) * positions * channels..],
-                    from_step: channels,
-                    size: [positions, y.len() / positions],
-                    to: y,
-                    to_step: positions,
-                    width: positions,
-                });
+                for start in (0..positions).step_by(TRANSPOSED) {
+                    let width = TRANSPOSED.min(positions - start);
+                    let y = &mut y[start..];
+                    T::vectorised(Transpose {
+                        from: &sums[start * channels..],
+                        from_step: channels,
+                        size: [width, count],
+                        to: y,
+                        to_step: positions,
+                        width,
+                    });
+                    let then = finish.then.from(channel * positions + start);
+                    then.apply_to_rows(y, [width, positions]);
+                }
             });
         }
     }
@@ -145,7 +157,14 @@ impl<T: Float> Kernel<T> for Sums<'_, T> {
     }
 }
 
-/// Consecutive windows in a row.
+/// The number of adjacent windows: a row, or the column of an image of one
+/// column, whose rows are adjacent.
+fn adjacent(c: &Convolution) -> usize {
+    let [height, width] = c.windows.output();
+    if width == 1 && c.windows.plane_row() == 1 { height } else { width }
+}
+
+/// Adjacent windows.
 #[derive(Clone, Copy)]
 struct Run {
     /// The offset of the first window in the planes.
@@ -156,10 +175,20 @@ struct Run {
     length: usize,
 }
 
-/// The windows of a band in runs of length `longest`; the last run of a row may
-/// be shorter.
+/// The windows of a band in runs of length `longest`; the last run of adjacent
+/// windows may be shorter.
 fn runs(c: &Convolution, images: usize, band: &Band, longest: usize) -> Vec<Run> {
     let ([height, width], row) = (c.windows.output(), c.windows.plane_row());
+    if adjacent(c) > width {
+        let columns = || band.rows.chunk_by(|row, next| row + 1 == *next);
+        let parts = |i| columns().flat_map(|rows| rows.chunks(longest)).map(move |rows| (i, rows));
+        let run = |(i, rows): (usize, &[usize])| Run {
+            offset: i * c.planes_length() + rows[0],
+            window: i * height + rows[0],
+            length: rows.len(),
+        };
+        return (0..images).flat_map(parts).map(run).collect();
+    }
     let windows = (0..images).flat_map(|i| band.rows.iter().map(move |&y| (i, y)));
     windows
         .flat_map(|(i, y)| {
@@ -177,7 +206,7 @@ impl<T: Float> Sums<'_, T> {
     /// into the registers, with few unused results.
     #[inline(always)]
     fn vectors<V: Vector<T>, const W: usize>(self) {
-        let [_, width] = self.c.windows.output();
+        let width = adjacent(self.c);
         let computed = |run: usize| width.next_multiple_of(run);
         if V::REGISTERS < 32 {
             if computed(6) <= computed(4) {

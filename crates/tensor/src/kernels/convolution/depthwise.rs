@@ -20,7 +20,7 @@ use std::ops::Range;
 
 pub(super) use self::gradients::{add_weight_gradient, input_gradient};
 use self::layout::{Grid, Lanes, Position, SideBySide, along_row, pad, repeat, split};
-use super::Convolution;
+use super::{Convolution, Finish};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::{for_each_chunk, rows_per_chunk};
@@ -72,7 +72,7 @@ pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
     (weight, table): (&[T], Option<&[T]>),
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     image: usize,
     y: &mut [T],
 ) {
@@ -90,9 +90,9 @@ pub(super) fn forward<T: Float>(
         match layout {
             Some((layout, table)) => {
                 let table = &table[channels.start * c.taps..];
-                forward_side_by_side(c, x, table, bias, channels, (&layout, &walk), y);
+                forward_side_by_side(c, x, table, finish, channels, (&layout, &walk), y);
             }
-            None => forward_in_turn(c, x, weight, bias, channels, &walk, y),
+            None => forward_in_turn(c, x, weight, finish, channels, &walk, y),
         }
     });
 }
@@ -108,7 +108,7 @@ fn forward_in_turn<T: Float>(
     c: &Convolution,
     x: &[T],
     weight: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     channels: Range<usize>,
     walk: &Walk,
     y: &mut [T],
@@ -117,11 +117,13 @@ fn forward_in_turn<T: Float>(
     let mut planes = Planes::new(c, lanes);
     let mut weights = vec![T::ZERO; c.taps * lanes];
     let mut start = vec![T::ZERO; lanes];
-    for (channel, y) in channels.zip(y.chunks_exact_mut(c.windows.positions())) {
+    let positions = c.windows.positions();
+    for (channel, y) in channels.zip(y.chunks_exact_mut(positions)) {
         repeat(&weight[channel * c.taps..][..c.taps], lanes, &mut weights);
-        start.fill(bias.map_or(T::ZERO, |bias| bias[channel]));
+        start.fill(finish.bias.map_or(T::ZERO, |bias| bias[channel]));
         let planes = planes.of(c, x, channel / c.out_channels);
         T::vectorised(Sums { planes, weights: &weights, bias: &start, walk, y });
+        finish.then.apply(channel * positions, y);
     }
 }
 
@@ -160,7 +162,7 @@ fn forward_side_by_side<T: Float>(
     c: &Convolution,
     x: &[T],
     table: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     channels: Range<usize>,
     (layout, walk): (&SideBySide, &Walk),
     y: &mut [T],
@@ -174,12 +176,13 @@ fn forward_side_by_side<T: Float>(
     for (block, (y, weights)) in blocks.enumerate() {
         let first = channels.start + block * lanes;
         let channels = first..channels.end.min(first + lanes);
-        if let Some(bias) = bias {
+        if let Some(bias) = finish.bias {
             start[..channels.len()].copy_from_slice(&bias[channels.clone()]);
         }
         let planes = layout.lay_out(c, x, &channels, &mut planes);
         T::vectorised(Sums { planes, weights, bias: &start, walk, y: sums.as_mut_slice() });
         split(sums.as_slice(), lanes, y);
+        finish.then.apply(first * c.windows.positions(), y);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Convolution, ImageGroup};
+use super::{Convolution, Finish, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::kernels::parallel::for_each_chunk;
@@ -41,7 +41,7 @@ pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
     weight: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     image: usize,
     y: &mut [T],
 ) {
@@ -55,18 +55,19 @@ pub(super) fn forward<T: Float>(
         for_each_chunk(y, CHANNELS * positions, c.cost(), |index, y| {
             let first = index * CHANNELS;
             let weight = &weight[first * c.taps..];
-            let bias = bias.map(|bias| &bias[group * c.out_channels + first..]);
-            let windows = &c.windows;
+            let channel = group * c.out_channels + first;
+            let (bias, windows) = (finish.bias.map(|bias| &bias[channel..]), &c.windows);
             if y.len() == CHANNELS * positions {
                 let (weights, bias) = channels::<T, CHANNELS>(c, weight, bias);
                 T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
-                return;
+            } else {
+                for (channel, y) in y.chunks_exact_mut(positions).enumerate() {
+                    let bias = bias.map(|bias| &bias[channel..]);
+                    let (weights, bias) = channels::<T, 1>(c, &weight[channel * c.taps..], bias);
+                    T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
+                }
             }
-            for (channel, y) in y.chunks_exact_mut(positions).enumerate() {
-                let bias = bias.map(|bias| &bias[channel..]);
-                let (weights, bias) = channels::<T, 1>(c, &weight[channel * c.taps..], bias);
-                T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
-            }
+            finish.then.apply(channel * positions, y);
         });
     }
 }

@@ -25,7 +25,9 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use self::tiles::{Source, Tiles};
-use super::parallel::{for_each_chunk, rows_per_chunk};
+use super::epilogue::Epilogue;
+use super::gemm::Panels;
+use super::parallel::{for_each_chunk, for_each_chunk_pair, rows_per_chunk};
 use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -64,9 +66,26 @@ enum Method {
     Unfolded,
 }
 
+/// What becomes of sums of products.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a, T> {
+    /// One value for each output channel, which is added.
+    pub(crate) bias: Option<&'a [T]>,
+    /// What follows; positions are those in the output.
+    pub(crate) then: Epilogue<'a, T>,
+}
+
+impl<'a, T> Finish<'a, T> {
+    /// Adds a bias, if there is one.
+    pub(crate) fn with(bias: Option<&'a [T]>) -> Self {
+        Self { bias, then: Epilogue::NONE }
+    }
+}
+
 /// A weight in the form that a method needs.
-pub(crate) enum Weight<'a, T: Float> {
-    AsItIs(&'a [T]),
+enum Weight<'a, T: Float> {
+    /// The original weight, and its panels if it was packed in advance.
+    AsItIs(&'a [T], &'a [Panels<T>]),
     Tiles(Tiles<'a, T>),
     /// The original weight, and one with interleaved channels.
     SideBySide(&'a [T], Buffer<T>),
@@ -191,7 +210,7 @@ impl Convolution {
     }
 
     /// The number of images in a task.
-    pub(crate) fn images_per_task(&self) -> usize {
+    fn images_per_task(&self) -> usize {
         match self.method() {
             Method::Depthwise | Method::Direct => 1,
             Method::Broadcast => broadcast::images_per_task(self),
@@ -200,14 +219,26 @@ impl Convolution {
     }
 
     /// A weight in the form for [`forward_task`](Self::forward_task).
-    pub(crate) fn arranged<'a, T: Float>(&self, weight: &'a [T]) -> Weight<'a, T> {
-        if self.method() == Method::Depthwise {
-            return depthwise::arranged(self, weight)
-                .map_or(Weight::AsItIs(weight), |table| Weight::SideBySide(weight, table));
+    fn arranged<'a, T: Float>(&self, weight: &'a [T], panels: &'a [Panels<T>]) -> Weight<'a, T> {
+        let table = match self.method() {
+            Method::Depthwise => depthwise::arranged(self, weight),
+            _ => None,
+        };
+        if let Some(table) = table {
+            return Weight::SideBySide(weight, table);
         }
         let steps = [self.weight_length(), self.taps, self.kernel_taps()];
         self.tiles_of(Source { weight, steps, reversed: false })
-            .map_or(Weight::AsItIs(weight), Weight::Tiles)
+            .map_or(Weight::AsItIs(weight, panels), Weight::Tiles)
+    }
+
+    /// A weight in the layout of the kernels, for many convolutions of this size.
+    /// Empty if the method does not use it or is faster without.
+    pub(crate) fn packed<T: Float>(&self, weight: &[T]) -> Vec<Panels<T>> {
+        match self.method() {
+            Method::Unfolded => unfolded::packed(self, weight),
+            _ => Vec::new(),
+        }
     }
 
     /// A weight in tiles, if the method uses tiles.
@@ -240,45 +271,75 @@ impl Convolution {
         Self { images, ..*self }
     }
 
-    /// Computes the output of the convolution; `bias` has one value for each
-    /// output channel.
-    pub(crate) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>, y: &mut [T]) {
-        self.forward_arranged(x, &self.arranged(weight), bias, y);
+    /// Computes the output of the convolution; `panels` are the result of
+    /// [`packed`](Self::packed), or empty.
+    pub(crate) fn forward<T: Float>(
+        &self,
+        x: &[T],
+        (weight, panels): (&[T], &[Panels<T>]),
+        finish: Finish<'_, T>,
+        y: &mut [T],
+    ) {
+        self.forward_arranged(x, &self.arranged(weight, panels), finish, y);
+    }
+
+    /// Computes the output for some images at a time and calls `then` with it
+    /// and these images' parts of `y` and `other`, while it is in the cache. The
+    /// whole output is never stored.
+    pub(crate) fn forward_through<T: Float, U: Send>(
+        &self,
+        [x, weight]: [&[T]; 2],
+        bias: Option<&[T]>,
+        (y, other): (&mut [T], &mut [U]),
+        then: &(dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync),
+    ) {
+        let (weight, images) = (self.arranged(weight, &[]), self.images_per_task());
+        let parts = [y.len(), other.len()].map(|length| length / self.images.max(1));
+        let image = self.groups * self.output_length();
+        let cost = self.cost() * image / parts[0].max(1);
+        let (y, other) = ((y, images * parts[0]), (other, images * parts[1]));
+        for_each_chunk_pair(y, other, cost, |index, y, other| {
+            let mut output = Buffer::new(y.len() / parts[0] * image);
+            let output = output.as_mut_slice();
+            self.forward_task(x, &weight, Finish::with(bias), index * images, output);
+            then(output, y, other);
+        });
     }
 
     fn forward_arranged<T: Float>(
         &self,
         x: &[T],
         weight: &Weight<'_, T>,
-        bias: Option<&[T]>,
+        finish: Finish<'_, T>,
         y: &mut [T],
     ) {
         let images = self.images_per_task();
         let task = images * self.groups * self.output_length();
         for_each_chunk(y, task, self.cost(), |index, y| {
-            self.forward_task(x, weight, bias, index * images, y);
+            let finish = Finish { then: finish.then.from(index * task), ..finish };
+            self.forward_task(x, weight, finish, index * images, y);
         });
     }
 
     /// Computes the output of the images of one task, from `first` on.
-    pub(crate) fn forward_task<T: Float>(
+    fn forward_task<T: Float>(
         &self,
         x: &[T],
         weight: &Weight<'_, T>,
-        bias: Option<&[T]>,
+        finish: Finish<'_, T>,
         first: usize,
         y: &mut [T],
     ) {
         match *weight {
-            Weight::Tiles(ref tiles) => broadcast::forward(self, x, tiles, bias, first, y),
+            Weight::Tiles(ref tiles) => broadcast::forward(self, x, tiles, finish, first, y),
             Weight::SideBySide(weight, ref table) => {
                 let weight = (weight, Some(table.as_slice()));
-                depthwise::forward(self, x, weight, bias, first, y);
+                depthwise::forward(self, x, weight, finish, first, y);
             }
-            Weight::AsItIs(weight) => match self.method() {
-                Method::Depthwise => depthwise::forward(self, x, (weight, None), bias, first, y),
-                Method::Direct => direct::forward(self, x, weight, bias, first, y),
-                _ => unfolded::forward(self, x, weight, bias, first, y),
+            Weight::AsItIs(weight, panels) => match self.method() {
+                Method::Depthwise => depthwise::forward(self, x, (weight, None), finish, first, y),
+                Method::Direct => direct::forward(self, x, weight, finish, first, y),
+                _ => unfolded::forward(self, x, (weight, panels), finish, first, y),
             },
         }
     }
@@ -292,7 +353,7 @@ impl Convolution {
             let steps = [self.weight_length(), self.kernel_taps(), self.taps];
             let weight = backwards.tiles_of(Source { weight, steps, reversed: true });
             let weight = Weight::Tiles(weight.expect("a method with tiles"));
-            return backwards.forward_arranged(g, &weight, None, gradient);
+            return backwards.forward_arranged(g, &weight, Finish::with(None), gradient);
         }
         let images = self.images_per_gradient();
         let task = images * self.groups * self.input_length();

@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 
-use super::{Convolution, ImageGroup};
+use super::{Convolution, Finish, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::kernels::gemm::{Plus, Problem};
+use crate::kernels::epilogue::Epilogue;
+use crate::kernels::gemm::{Panels, Plus, Problem};
 use crate::kernels::parallel::for_each_chunk;
 
 /// The largest number of elements in the matrix, so that it stays in a core's
@@ -58,6 +59,8 @@ struct Tile<'a> {
     group: usize,
     rows: Range<usize>,
     channels: Range<usize>,
+    /// The index of the channels among all parts of them.
+    part: usize,
 }
 
 /// The smallest number of parts of `0..length`, at least one, whose lengths are
@@ -86,9 +89,9 @@ impl Convolution {
             let images = images.clone();
             parts(height, rows).flat_map(move |rows| {
                 let images = images.clone();
-                parts(self.in_channels, channels).map(move |channels| {
+                parts(self.in_channels, channels).enumerate().map(move |(part, channels)| {
                     let (images, rows) = (images.clone(), rows.clone());
-                    Tile { c: self, images, group, rows, channels }
+                    Tile { c: self, images, group, rows, channels, part }
                 })
             })
         })
@@ -307,12 +310,31 @@ fn cotangents<'a, T: Float>(
     (buffer.as_slice(), columns)
 }
 
-/// Computes the output of the images from `first` on.
+/// The largest number of windows for which packing the weight in advance is
+/// faster than reading it in place and turning the output.
+const PACKED_COLUMNS: usize = 512;
+
+/// The weights of each part of the channels in the layout of the kernels, if
+/// products with them are faster and tasks have one image.
+pub(super) fn packed<T: Float>(c: &Convolution, weight: &[T]) -> Vec<Panels<T>> {
+    let is_small = c.windows.positions() <= PACKED_COLUMNS.min(c.taps);
+    if !is_small || c.groups != 1 || images_per_task(c) != 1 || c.images == 0 {
+        return Vec::new();
+    }
+    let panels = |tile: Tile<'_>| {
+        let (first, size) = (tile.taps().start, [tile.taps().len(), c.out_channels]);
+        T::gemm_panels(size, (&weight[first..], [1, c.taps])).of_left()
+    };
+    c.tiles(0..1, TAPS).take_while(Tile::is_first).map(panels).collect()
+}
+
+/// Computes the output of the images from `first` on; `panels` are the result
+/// of [`packed`].
 pub(super) fn forward<T: Float>(
     c: &Convolution,
     x: &[T],
-    weight: &[T],
-    bias: Option<&[T]>,
+    (weight, panels): (&[T], &[Panels<T>]),
+    finish: Finish<'_, T>,
     first: usize,
     y: &mut [T],
 ) {
@@ -323,14 +345,17 @@ pub(super) fn forward<T: Float>(
     for tile in c.tiles(images, TAPS) {
         let n = tile.columns();
         let (matrix, matrix_columns) = unfolding.unfold(&tile, x);
-        let (out, columns) = match tile.single() {
+        let is_last = tile.channels.end == c.in_channels;
+        let (out, columns, then) = match tile.single() {
             Some(_) => {
-                let start = tile.rows.start * c.windows.output()[1];
-                (&mut y[tile.group * c.output_length() + start..], positions)
+                let start =
+                    tile.group * c.output_length() + tile.rows.start * c.windows.output()[1];
+                let then = if is_last { finish.then.from(start) } else { Epilogue::NONE };
+                (&mut y[start..], positions, then)
             }
-            None => (buffer.as_mut_slice(), n),
+            None => (buffer.as_mut_slice(), n, Epilogue::NONE),
         };
-        T::gemm(Problem {
+        let problem = Problem {
             m: c.out_channels,
             k: tile.taps().len(),
             n,
@@ -340,19 +365,27 @@ pub(super) fn forward<T: Float>(
             b_strides: [matrix_columns, 1],
             c: out,
             columns,
-            plus: match bias {
+            plus: match finish.bias {
                 _ if tile.channels.start > 0 => Plus::C,
                 Some(bias) => Plus::Column(&bias[tile.group * c.out_channels..][..c.out_channels]),
                 None => Plus::Nothing,
             },
-        });
-        if tile.single().is_some() || tile.channels.end < c.in_channels {
+            then,
+        };
+        match panels.get(tile.part) {
+            Some(panels) => T::gemm_with_panels(problem, panels),
+            None => T::gemm(problem),
+        }
+        if tile.single().is_some() || !is_last {
             continue;
         }
         for (channel, row) in buffer.as_slice().chunks_exact(n).enumerate() {
             for (image, values) in row.chunks_exact(positions).enumerate() {
-                let start = (image * c.groups + tile.group) * c.output_length();
-                y[start + channel * positions..][..positions].copy_from_slice(values);
+                let start =
+                    (image * c.groups + tile.group) * c.output_length() + channel * positions;
+                let y = &mut y[start..][..positions];
+                y.copy_from_slice(values);
+                finish.then.apply(start, y);
             }
         }
     }
@@ -388,6 +421,7 @@ pub(super) fn input_gradient<T: Float>(
             c: out,
             columns: n,
             plus: Plus::Nothing,
+            then: Epilogue::NONE,
         });
         if !in_place {
             unfolding.fold(&tile, gradient);
@@ -422,6 +456,7 @@ pub(super) fn add_weight_gradient<T: Float>(
                 c: &mut sum[tile.group * c.weight_length() + tile.taps().start..],
                 columns: c.taps,
                 plus: Plus::C,
+                then: Epilogue::NONE,
             });
         }
     }

@@ -44,7 +44,7 @@ pub(super) struct Way {
 
 impl Way {
     /// The fastest method for a block of this many rows and panels.
-    pub(super) fn of<T: Float>(p: &Product<T>, rows: usize, panels: usize) -> Self {
+    pub(super) fn of<T: Float>(p: &Product<'_, T>, rows: usize, panels: usize) -> Self {
         let scattered = |step: usize| step.saturating_mul(size_of::<T>()) >= SCATTERED;
         let slow_b = p.b_is_far() || scattered(p.b_strides[0]);
         let fewest = if slow_b { PACKING_ROWS } else { 3 * PACKING_ROWS };
@@ -69,7 +69,7 @@ impl Way {
 /// instruction set of the kernels, and no other thread may access these
 /// elements of C during the call.
 pub(super) unsafe fn multiply<T: Float>(
-    product: &Product<T>,
+    product: &Product<'_, T>,
     rows: Range<usize>,
     panels: Range<usize>,
     blocks: Range<usize>,
@@ -97,9 +97,9 @@ pub(super) unsafe fn multiply<T: Float>(
         false => packed_b,
     };
     if product.k <= K_BLOCK && rows.len() <= row_block && panels.len() <= PANEL_BLOCK {
-        let (ks, plus) = (0..product.k, product.plus);
+        let (ks, plus, is_last) = (0..product.k, product.plus, true);
         let packed_b = packed_b(&ks, &panels);
-        let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
+        let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus, is_last };
         // SAFETY: as below.
         return unsafe { part.compute(!is_in_panels) };
     }
@@ -111,8 +111,9 @@ pub(super) unsafe fn multiply<T: Float>(
                     true => (product.c.cast_const(), [product.columns, 1]),
                     false => product.plus,
                 };
-                let packed_b = packed_b(&ks, &panels);
-                let part = Part { product, way, packed_a, packed_b, ks, rows, panels, plus };
+                let (packed_b, is_last) = (packed_b(&ks, &panels), ks.end == product.k);
+                let part =
+                    Part { product, way, packed_a, packed_b, ks, rows, panels, plus, is_last };
                 // SAFETY: guaranteed by the caller; there is memory for the
                 // packed operands, and B is packed for the first rows.
                 unsafe { part.compute(i == 0 && !is_in_panels) };
@@ -123,7 +124,7 @@ pub(super) unsafe fn multiply<T: Float>(
 
 /// The part that is computed at a time: some rows and panels of one block of k.
 struct Part<'a, T: 'static> {
-    product: &'a Product<T>,
+    product: &'a Product<'a, T>,
     way: Way,
     packed_a: *mut T,
     packed_b: *mut T,
@@ -132,6 +133,8 @@ struct Part<'a, T: 'static> {
     panels: Range<usize>,
     /// The matrix that is added, which may be null, and its strides.
     plus: (*const T, [usize; 2]),
+    /// Whether this is the last block of k.
+    is_last: bool,
 }
 
 impl<T: Float> Part<'_, T> {
@@ -209,8 +212,8 @@ impl<T: Float> Part<'_, T> {
         unsafe { lines.pack(self.product.kernels, size, self.packed_b, steps) };
     }
 
-    /// Packs A if the method says so, and B if `packs_b` is set, and computes
-    /// all tiles.
+    /// Packs A if the method says so, and B if `packs_b` is set, computes all
+    /// tiles, and applies what follows to complete ones.
     ///
     /// # Safety
     ///
@@ -226,6 +229,10 @@ impl<T: Float> Part<'_, T> {
                 self.pack_a();
             }
             self.multiply();
+            if self.is_last {
+                let (start, count) = self.columns(&self.panels);
+                self.product.finish(self.rows.clone(), start..start + count);
+            }
         }
     }
 

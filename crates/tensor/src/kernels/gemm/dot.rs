@@ -82,6 +82,7 @@ pub(super) fn multiply<T: Float>(p: Problem<'_, T>) {
                 };
             }
         }
+        p.then.from(index * rows * p.columns).apply_to_rows(c, [n, p.columns]);
     });
 }
 

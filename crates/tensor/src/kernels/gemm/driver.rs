@@ -8,7 +8,7 @@
 //! alone.
 
 use std::ops::Range;
-use std::ptr;
+use std::{ptr, slice};
 
 use smallvec::SmallVec;
 
@@ -18,6 +18,7 @@ use super::pack::{Lines, Widen, transpose};
 use super::{BLOCK_WORK, CACHED, MAX_BLOCKS, Plus, Problem};
 use crate::buffer::Buffer;
 use crate::element::Float;
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::team::for_each_index;
 use crate::threads::num_threads;
 
@@ -58,7 +59,7 @@ pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// A product whose bounds were checked, with pointers to the operands.
 #[derive(Clone, Copy)]
-pub(super) struct Product<T: 'static> {
+pub(super) struct Product<'a, T: 'static> {
     pub(super) kernels: &'static Kernels<T>,
     m: usize,
     pub(super) k: usize,
@@ -76,13 +77,16 @@ pub(super) struct Product<T: 'static> {
     /// The matrix that is added to the product, which may be null, and its
     /// strides.
     pub(super) plus: (*const T, [usize; 2]),
+    /// What follows the last block of k.
+    pub(super) then: Epilogue<'a, T>,
 }
 
-// SAFETY: A, B and the matrix that is added are only read, and the blocks of C
-// that different threads compute do not overlap.
-unsafe impl<T> Send for Product<T> {}
+// SAFETY: A, B and the matrix that is added are only read, the blocks of C that
+// different threads compute do not overlap, and what follows may be called from
+// any thread.
+unsafe impl<T> Send for Product<'_, T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Product<T> {}
+unsafe impl<T> Sync for Product<'_, T> {}
 
 /// A whole right matrix `[k, n]`, packed block of k after block, each panel
 /// after panel.
@@ -117,7 +121,8 @@ pub(super) unsafe fn panels<T: Float>(
 /// The halves of an operand, with the conversion of them.
 pub(super) type Halves<T> = (*const u16, Widen<T>);
 
-/// Computes a product. B may also be given as [`panels`].
+/// Computes a product. B, or the transpose of A if the flag is set, may also be
+/// given as [`panels`].
 ///
 /// # Safety
 ///
@@ -126,7 +131,7 @@ pub(super) type Halves<T> = (*const u16, Widen<T>);
 pub(super) unsafe fn multiply<T: Float>(
     p: Problem<'_, T>,
     kernels: &'static Kernels<T>,
-    panels: Option<&[T]>,
+    panels: Option<(&[T], bool)>,
 ) {
     // SAFETY: guaranteed by the caller.
     unsafe { multiply_halves(p, kernels, panels, [None; 2]) };
@@ -138,17 +143,17 @@ pub(super) unsafe fn multiply<T: Float>(
 ///
 /// The same; the bounds of halves are those of numbers.
 pub(super) unsafe fn multiply_halves<T: Float>(
-    p: Problem<'_, T>,
+    mut p: Problem<'_, T>,
     kernels: &'static Kernels<T>,
-    panels: Option<&[T]>,
+    panels: Option<(&[T], bool)>,
     halves: [Option<Halves<T>>; 2],
 ) {
-    let Problem { m, k, n, a, a_strides, b, b_strides, c, columns, plus } = p;
+    let Problem { m, k, n, a, a_strides, b, b_strides, columns, plus, then, .. } = p;
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
-        for (i, c) in c.chunks_mut(columns).take(m).enumerate() {
+        for (i, c) in p.c.chunks_mut(columns).take(m).enumerate() {
             match plus {
                 Plus::Nothing => c[..n].fill(T::ZERO),
                 Plus::C => {}
@@ -156,17 +161,25 @@ pub(super) unsafe fn multiply_halves<T: Float>(
                 Plus::Column(column) => c[..n].fill(column[i]),
             }
         }
-        return;
+        return p.finish();
     }
     let widen = halves.map(|halves| halves.map(|(_, widen)| widen));
     let a = halves[0].map_or(a.as_ptr(), |(halves, _)| halves.cast());
     let b = halves[1].map_or(b.as_ptr(), |(halves, _)| halves.cast());
-    let c = c.as_mut_ptr();
-    let row = n.next_multiple_of(2 * kernels.lanes);
-    assert!(panels.is_none_or(|panels| panels.len() == k * row), "panels of another matrix");
-    let across = cost(kernels, [m, k, n], b_strides[1] == 1 && widen[1].is_none());
-    let down =
-        cost(kernels, [n, k, m], a_strides[0] == 1 && widen[0].is_none()).saturating_add(m * n * 3);
+    let c = p.c.as_mut_ptr();
+    let is_turned = match panels {
+        Some((panels, is_left)) => {
+            let row = if is_left { m } else { n }.next_multiple_of(2 * kernels.lanes);
+            assert!(panels.len() == k * row, "panels of another matrix");
+            is_left
+        }
+        None => {
+            let across = cost(kernels, [m, k, n], b_strides[1] == 1 && widen[1].is_none());
+            let down = cost(kernels, [n, k, m], a_strides[0] == 1 && widen[0].is_none())
+                .saturating_add(m * n * 3);
+            across > down
+        }
+    };
     let product = Product {
         kernels,
         m,
@@ -178,7 +191,7 @@ pub(super) unsafe fn multiply_halves<T: Float>(
         b_strides,
         c,
         columns,
-        panels: panels.map_or(ptr::null(), <[T]>::as_ptr),
+        panels: panels.map_or(ptr::null(), |(panels, _)| panels.as_ptr()),
         widen,
         plus: match plus {
             Plus::Nothing => (ptr::null(), [0, 0]),
@@ -186,8 +199,9 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             Plus::Row(row) => (row.as_ptr(), [0, 1]),
             Plus::Column(column) => (column.as_ptr(), [1, 0]),
         },
+        then,
     };
-    if across <= down || panels.is_some() {
+    if !is_turned {
         product.run();
         return;
     }
@@ -204,7 +218,7 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             }
             _ => (product.plus.0, flip(product.plus.1)),
         };
-        Product {
+        let turned = Product {
             m: n,
             n: m,
             a: b,
@@ -215,10 +229,20 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             c,
             columns: m,
             plus,
+            then: Epilogue::NONE,
             ..product
-        }
-        .run();
-        transpose((c, m), [n, m], (product.c, columns), n);
+        };
+        turned.run();
+        let (product, turned) = (&product, &turned);
+        let bands = if m * n < SPLIT_WORK { 1 } else { MAX_BLOCKS };
+        for_each_index(bands, &|index| {
+            let rows = parts(0..m, bands).nth(index).expect("a part");
+            if !rows.is_empty() {
+                let to = (product.c.add(rows.start * columns), columns);
+                transpose((turned.c.add(rows.start), m), [n, rows.len()], to, n);
+                product.finish(rows, 0..n);
+            }
+        });
     }
 }
 
@@ -235,7 +259,7 @@ fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usi
     k.saturating_mul(steps + packing)
 }
 
-impl<T: Float> Product<T> {
+impl<T: Float> Product<'_, T> {
     /// Computes C in a grid of blocks, for one group of k after the other or,
     /// if the grid alone is too coarse for several threads, for all groups at
     /// once.
@@ -260,13 +284,15 @@ impl<T: Float> Product<T> {
         let beside = sums.as_mut_slice().as_mut_ptr();
         for first in (0..groups).step_by(at_once) {
             // The first group is written to C, the others to separate memory.
+            let then = if groups == 1 { self.then } else { Epilogue::NONE };
             let targets: SmallVec<[Self; 1]> = (first..groups.min(first + at_once))
                 .map(|group| match group {
-                    0 => *self,
+                    0 => Self { then, ..*self },
                     _ => {
                         // SAFETY: there is memory for this many groups.
                         let c = unsafe { beside.add((group - first.max(1)) * length) };
-                        Self { c, columns: self.n, plus: (ptr::null(), [0, 0]), ..*self }
+                        let plus = (ptr::null(), [0, 0]);
+                        Self { c, columns: self.n, plus, then, ..*self }
                     }
                 })
                 .collect();
@@ -283,6 +309,7 @@ impl<T: Float> Product<T> {
             if summed.is_empty() {
                 continue;
             }
+            let is_last = first + at_once >= groups;
             let bands = if length < SPLIT_WORK { 1 } else { MAX_BLOCKS };
             for_each_index(bands, &|index| {
                 for i in parts(0..self.m, bands).nth(index).expect("a part") {
@@ -294,6 +321,10 @@ impl<T: Float> Product<T> {
                                 *self.c.add(i * self.columns + j) += *sum.c.add(i * self.n + j)
                             };
                         }
+                    }
+                    if is_last {
+                        // SAFETY: as above.
+                        unsafe { self.finish(i..i + 1, 0..self.n) };
                     }
                 }
             });
@@ -328,6 +359,27 @@ impl<T: Float> Product<T> {
             })
             .min_by_key(|&grid| cost(grid))
             .expect("one block at least")
+    }
+
+    /// Applies what follows to some rows and columns of C.
+    ///
+    /// # Safety
+    ///
+    /// They exist, and no other thread may access them during the call.
+    pub(super) unsafe fn finish(&self, rows: Range<usize>, columns: Range<usize>) {
+        if !self.then.is_some() {
+            return;
+        }
+        // Whole rows are contiguous.
+        let whole = columns.len() == self.columns;
+        let (count, step) = if whole { (rows.len(), rows.len()) } else { (1, 1) };
+        for row in rows.step_by(step.max(1)) {
+            let position = row * self.columns + columns.start;
+            // SAFETY: guaranteed by the caller.
+            let elements =
+                unsafe { slice::from_raw_parts_mut(self.c.add(position), count * columns.len()) };
+            self.then.apply(position, elements);
+        }
     }
 
     /// Columns in a panel, which are those of two registers.

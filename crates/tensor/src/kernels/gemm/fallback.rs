@@ -32,7 +32,7 @@ fn block_size(length: usize, work: usize) -> usize {
 macro_rules! kernels {
     ($($type:ident $gemm:ident;)*) => {$(
         /// The product by `matrixmultiply`, in parallel when it is large.
-        pub(super) fn $type(p: Problem<'_, $type>) {
+        pub(super) fn $type(mut p: Problem<'_, $type>) {
             if p.m == 0 || p.n == 0 {
                 return;
             }
@@ -78,6 +78,7 @@ macro_rules! kernels {
                 if split_rows { block(range, 0..n) } else { block(0..m, range) }
             };
             for_each_index(length.div_ceil(size), &run);
+            p.finish();
         }
     )*};
 }

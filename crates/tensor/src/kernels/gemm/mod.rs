@@ -24,6 +24,7 @@ use std::fmt;
 
 pub use stored::{Stored, multiply_stored};
 
+use super::epilogue::Epilogue;
 use super::matrices::fits;
 #[allow(unused_imports, reason = "some targets have no micro-kernel")]
 use super::simd;
@@ -65,6 +66,8 @@ pub struct Problem<'a, T> {
     pub columns: usize,
     /// The term that is added to the product.
     pub plus: Plus<'a, T>,
+    /// What follows; positions are those in `c`.
+    pub then: Epilogue<'a, T>,
 }
 
 /// The term that is added to a product.
@@ -104,11 +107,22 @@ impl<T> Problem<'_, T> {
             Plus::Nothing | Plus::C => {}
         }
     }
+
+    /// Applies what follows to all elements of C.
+    fn finish(&mut self) {
+        if self.m > 0 && self.n > 0 {
+            let length = (self.m - 1) * self.columns + self.n;
+            self.then.apply_to_rows(&mut self.c[..length], [self.n, self.columns]);
+        }
+    }
 }
 
-/// A right matrix in the layout of the kernels, for many products that share
-/// it. Empty if no micro-kernel is used.
-pub struct Panels<T: Element>(Option<Buffer<T>>);
+/// A matrix in the layout of the kernels, for many products that share it.
+/// Empty if no micro-kernel is used.
+pub struct Panels<T: Element> {
+    buffer: Option<Buffer<T>>,
+    is_left: bool,
+}
 
 impl<T: Element> fmt::Debug for Panels<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,13 +133,24 @@ impl<T: Element> fmt::Debug for Panels<T> {
 impl<T: Element> Panels<T> {
     /// The panels of a number type without a kernel.
     pub fn none() -> Self {
-        Self(None)
+        Self { buffer: None, is_left: false }
+    }
+
+    /// The same for products whose left matrix is the transpose of this one.
+    #[must_use]
+    pub fn of_left(self) -> Self {
+        Self { is_left: true, ..self }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_none()
     }
 }
 
 /// The plain triple loop, for number types without a kernel, and the reference
 /// in tests.
-pub fn naive<T: Float>(p: Problem<'_, T>) {
+pub fn naive<T: Float>(mut p: Problem<'_, T>) {
     p.check();
     for i in 0..p.m {
         for j in 0..p.n {
@@ -144,6 +169,7 @@ pub fn naive<T: Float>(p: Problem<'_, T>) {
             };
         }
     }
+    p.finish();
 }
 
 /// `c = a · b`, plus the term `plus`, where the rows of C are contiguous. A and
@@ -155,7 +181,8 @@ pub(crate) fn multiply<T: Float>(
     c: &mut [T],
     plus: Plus<'_, T>,
 ) {
-    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, plus });
+    let then = Epilogue::NONE;
+    T::gemm(Problem { m, k, n, a, a_strides, b, b_strides, c, columns: n, plus, then });
 }
 
 macro_rules! entries {
@@ -172,18 +199,23 @@ macro_rules! entries {
             assert!(fits(size, b_strides, b.len()), "B is too short");
             if let Some(kernels) = $type::kernels() {
                 // SAFETY: the bounds were checked and the features detected.
-                return Panels(Some(unsafe { driver::panels(kernels, size, b, b_strides) }));
+                let buffer = unsafe { driver::panels(kernels, size, b, b_strides) };
+                return Panels { buffer: Some(buffer), is_left: false };
             }
             Panels::none()
         }
 
-        /// Like the product without panels; the bits are the same unless that
-        /// product uses dot products. `panels` are those of B.
+        /// Like the product without panels, with the same bits. `panels` are those
+        /// of B, or of the transpose of A.
         pub fn $with_panels(p: Problem<'_, $type>, panels: &Panels<$type>) {
             p.check();
-            if let (Some(kernels), Some(panels)) = ($type::kernels(), &panels.0) {
+            let Panels { buffer, is_left } = panels;
+            if let (Some(kernels), Some(buffer)) = ($type::kernels(), buffer)
+                && !dot::suits(&p)
+            {
+                let panels = Some((buffer.as_slice(), *is_left));
                 // SAFETY: the bounds were checked and the features detected.
-                return unsafe { driver::multiply(p, kernels, Some(panels.as_slice())) };
+                return unsafe { driver::multiply(p, kernels, panels) };
             }
             $type(p);
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{Ours, Plus, Problem, dot, driver, fits};
 use crate::half::{Half, bf16, f16};
+use crate::kernels::epilogue::Epilogue;
 
 /// The elements of a matrix that a product reads as `f32`.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,7 @@ pub fn multiply_stored(
         c,
         columns: n,
         plus,
+        then: Epilogue::NONE,
     };
     if let (Some(kernels), false, [Some(_), _] | [_, Some(_)]) =
         (f32::kernels(), dot::suits(&p), halves)

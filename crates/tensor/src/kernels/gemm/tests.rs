@@ -63,12 +63,25 @@ impl Adds {
 /// Runs `path` on copies of the operands; C's rows are `columns` apart.
 fn compute<T: Float>(
     path: fn(Problem<'_, T>),
-    [m, k, n]: [usize; 3],
+    size: [usize; 3],
     a: &Matrix<T>,
     b: &Matrix<T>,
     c: &[T],
     columns: usize,
     adds: Adds,
+) -> Vec<T> {
+    compute_then(path, size, [a, b], c, columns, adds, Epilogue::NONE)
+}
+
+/// The same with what follows.
+fn compute_then<T: Float>(
+    path: fn(Problem<'_, T>),
+    [m, k, n]: [usize; 3],
+    [a, b]: [&Matrix<T>; 2],
+    c: &[T],
+    columns: usize,
+    adds: Adds,
+    then: Epilogue<'_, T>,
 ) -> Vec<T> {
     let vector = |length: usize| -> Vec<T> {
         c.iter().copied().chain([T::ONE; 200]).rev().take(length).collect()
@@ -91,6 +104,7 @@ fn compute<T: Float>(
             Adds::Row => Plus::Row(&row),
             Adds::Column => Plus::Column(&column),
         },
+        then,
     });
     c
 }
@@ -135,7 +149,15 @@ macro_rules! paths {
                         p.check();
                         let (size, kernels) = ([p.k, p.n], &micro::$avx2);
                         let panels = driver::panels(kernels, size, p.b, p.b_strides);
-                        driver::multiply(p, kernels, Some(panels.as_slice()));
+                        driver::multiply(p, kernels, Some((panels.as_slice(), false)));
+                    }));
+                    // SAFETY: as above.
+                    paths.push(("AVX2, A in panels", |p| unsafe {
+                        p.check();
+                        let (size, kernels) = ([p.k, p.m], &micro::$avx2);
+                        let turned = [p.a_strides[1], p.a_strides[0]];
+                        let panels = driver::panels(kernels, size, p.a, turned);
+                        driver::multiply(p, kernels, Some((panels.as_slice(), true)));
                     }));
                 }
                 paths
@@ -339,6 +361,37 @@ fn a_sample_alone_is_multiplied_as_in_a_batch() {
     rows_alone_have_the_bits_of_the_whole::<f64>();
 }
 
+/// What follows sees each element of C once, with its position and final value.
+fn what_follows_is_applied<T: Paths>() {
+    let follows = |position: usize, y: T| y + y + T::from_f64(position as f64);
+    let then = |first: usize, c: &mut [T]| {
+        c.iter_mut().enumerate().for_each(|(i, c)| *c = follows(first + i, *c));
+    };
+    let small =
+        [([7, 5, 33], [1, 0]), ([3, 0, 4], [0, 0]), ([0, 4, 3], [0, 0]), ([2, 90, 1], [0, 1])];
+    for (size @ [m, _, n], layouts) in SPLIT.into_iter().chain(small) {
+        let [a, b] = operands::<T>(size, layouts);
+        for (name, path) in T::paths().into_iter().chain([("plain", naive as fn(Problem<'_, T>))]) {
+            for columns in [n, n + 3] {
+                let c = vec![T::ONE; m * columns];
+                let mut expected = compute(path, size, &a, &b, &c, columns, Adds::Row);
+                for (i, c) in expected.iter_mut().enumerate().filter(|(i, _)| i % columns < n) {
+                    *c = follows(i, *c);
+                }
+                let (adds, then) = (Adds::Row, Epilogue::new(&then));
+                let found = compute_then(path, size, [&a, &b], &c, columns, adds, then);
+                assert!(found == expected, "{name}, {size:?}, rows {columns} apart");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_sees_each_element_once() {
+    what_follows_is_applied::<f32>();
+    what_follows_is_applied::<f64>();
+}
+
 fn special_values_spread<T: Paths>() {
     let sizes = [([40, 70, 50], [0, 1]), ([7, 5, 33], [1, 0]), ([7, 200, 3], [0, 1])];
     for (size @ [m, k, n], layouts) in sizes {
@@ -386,5 +439,6 @@ fn a_slice_that_is_too_short_is_refused() {
         c: &mut [0.0; 4],
         columns: 2,
         plus: Plus::Nothing,
+        then: Epilogue::NONE,
     });
 }

@@ -3,7 +3,7 @@
 use super::{Conv2d, Conv2dOptions, ConvOptions, refuse};
 use crate::element::Float;
 use crate::error::Result;
-use crate::kernels::convolution::Convolution;
+use crate::kernels::convolution::{Convolution, Finish};
 use crate::ops::conv_transpose2d::{ConvTranspose2d, ConvTransposeOptions};
 use crate::ops::{Attributes, Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::random::Rng;
@@ -100,7 +100,9 @@ impl<T: Float> Op<T> for Conv2dWeightGradient {
             weight.with_slice(|weight| {
                 Tensor::build(call.inputs[index].shape(), |out| match index {
                     0 => g.with_slice(|g| problem.input_gradient(weight, g, out)),
-                    _ => x.with_slice(|x| problem.forward(x, weight, None, out)),
+                    _ => {
+                        x.with_slice(|x| problem.forward(x, (weight, &[]), Finish::with(None), out))
+                    }
                 })
             })
         })
