@@ -100,16 +100,18 @@ fn saved(
 
 fn memory(name: &str) -> Result<()> {
     const WIDTH: usize = 1024;
+    const SAMPLES: usize = 4096;
+    const STEPS: u64 = 1;
     let mut plan = Sequential::input([WIDTH]);
-    for _ in 0..16 {
+    for _ in 0..8 {
         plan = plan.dense(WIDTH).relu();
     }
     let mut model: Sequential = plan.dense(10).build(&mut Rng::seed(1))?;
-    let x = Tensor::normal([2048, WIDTH], 0.0, 1.0, &mut Rng::seed(2));
-    let labels = Tensor::from_fn([2048], |index| (index % 10) as i64);
+    let x = Tensor::normal([SAMPLES, WIDTH], 0.0, 1.0, &mut Rng::seed(2));
+    let labels = Tensor::from_fn([SAMPLES], |index| (index % 10) as i64);
     let mut optimizer = Adam::new(1e-4);
     let begin = Instant::now();
-    for step in 0..4 {
+    for step in 0..STEPS {
         let tape = Tape::training(0, step);
         let tape = match precision(name)? {
             Some(precision) => tape.autocast(precision),
@@ -118,7 +120,7 @@ fn memory(name: &str) -> Result<()> {
         let loss = CrossEntropy::new().forward(&model.forward(&tape.input(x.clone()))?, &labels)?;
         optimizer.step(&mut model, &loss.backward()?)?;
     }
-    let seconds = begin.elapsed().as_secs_f64() / 4.0;
+    let seconds = begin.elapsed().as_secs_f64() / STEPS as f64;
     let parameters = model.named_parameters().iter().map(|(_, p)| p.value().len()).sum::<usize>();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown");
@@ -127,7 +129,7 @@ fn memory(name: &str) -> Result<()> {
 }
 
 fn products() -> Result<()> {
-    const ROUNDS: usize = 7;
+    const ROUNDS: usize = 5;
     set_num_threads(1)?;
     println!("x·Wᵀ, W of 2048 × 2048, one thread; milliseconds, medians of {ROUNDS}");
     let weight: Tensor = Tensor::normal([2048, 2048], 0.0, 1.0, &mut Rng::seed(1));
