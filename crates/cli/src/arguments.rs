@@ -185,6 +185,20 @@ pub(crate) struct Convert {
     /// Keep the names and layouts of Keras instead of PyTorch's
     #[arg(long)]
     pub(crate) as_stored: bool,
+    /// Type of the floats; a network of 16 bits takes half of the file, and is
+    /// computed in f32 [default: as in the input; bf16 becomes f32 in .npz]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) precision: Option<Precision>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits: numbers up to 65504 with 3 decimal places
+    F16,
+    /// 16 bits: the range of f32 with 2 decimal places
+    Bf16,
 }
 
 /// Make a network of integers of a model: faster, in a quarter of the size
@@ -226,6 +240,8 @@ pub(crate) enum Whole {
     Static,
     /// Weights and activations, with the ranges of each sample
     Dynamic,
+    /// The weights of linear layers, as bf16
+    Weights16,
     /// The weights of linear layers, in 8 bits
     Weights8,
     /// The weights of linear layers, in 4 bits

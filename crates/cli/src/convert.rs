@@ -6,25 +6,33 @@ use std::path::Path;
 use dendra_autograd::{Parameters, StateDict};
 use dendra_nn::{CHECKPOINT_KEY, Sequential, StateFile, check_writable};
 use dendra_onnx::{Export, Model};
-use dendra_tensor::{Error, Result, Shape, Tensor};
+use dendra_quant::Quantised;
+use dendra_tensor::{Error, Result, Shape, Tensor, bf16, f16};
 use dendra_weights::{Format, Weights, write_npz};
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::arguments::Convert;
+use crate::arguments::{Convert, Precision};
 use crate::data::ending;
 use crate::screen::Screen;
 
 const FORMATS: &str = "expected an extension that is a format: .safetensors, .npz or .onnx";
 
 pub(crate) fn run(arguments: &Convert, screen: Screen) -> Result<(), Failure> {
-    let Convert { input, output, as_stored } = arguments;
+    let Convert { input, output, as_stored, precision } = arguments;
     let format = ending(output);
     if !["safetensors", "npz", "onnx"].contains(&format.as_str()) {
         return Err(Failure::Usage(format!("{}: {FORMATS}", output.display())));
     }
     if output.exists() && same(input, output) {
         return Err(Failure::Usage(format!("{} is both input and output", input.display())));
+    }
+    if format == "onnx" && precision.is_some() {
+        let message = "--precision is for weights, and an ONNX file would hold a network";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    if format == "npz" && matches!(precision, Some(Precision::Bf16)) {
+        return Err(Failure::Usage("NumPy has no bf16: expected f32 or f16 for .npz".to_owned()));
     }
     check_writable(output)?;
     if format == "onnx" {
@@ -36,6 +44,18 @@ pub(crate) fn run(arguments: &Convert, screen: Screen) -> Result<(), Failure> {
         return Ok(());
     }
     let (state, metadata) = read(input, *as_stored)?;
+    if precision.is_some() && Quantised::is_in(&metadata) {
+        let message = "it is a network of integers, expected one of floats for --precision";
+        return Err(Error::file(input, message).into());
+    }
+    let in_file = |error: Error| error.within(input.display().to_string());
+    let state = match precision {
+        Some(Precision::F32) => state.cast_floats::<f32>().map_err(in_file)?,
+        Some(Precision::F16) => state.cast_floats::<f16>().map_err(in_file)?,
+        Some(Precision::Bf16) => state.cast_floats::<bf16>().map_err(in_file)?,
+        None if format == "npz" => without_bf16(state),
+        None => state,
+    };
     let tensors = state.iter().count();
     match format.as_str() {
         "npz" => write_npz(&state, output)?,
@@ -48,6 +68,16 @@ pub(crate) fn run(arguments: &Convert, screen: Screen) -> Result<(), Failure> {
     }))?;
     screen.inform(format_args!("saved {}: {tensors} tensors", output.display()))?;
     Ok(())
+}
+
+/// The same state with `bf16`, which NumPy does not have, as `f32`.
+fn without_bf16(state: StateDict) -> StateDict {
+    let mut result = StateDict::new();
+    for (name, value) in state.iter() {
+        let value = value.clone();
+        result.insert(name, if value.element() == "bf16" { value.widened() } else { value });
+    }
+    result
 }
 
 fn same(input: &Path, output: &Path) -> bool {
@@ -81,7 +111,7 @@ fn read(input: &Path, as_stored: bool) -> Result<(StateDict, BTreeMap<String, St
         Format::Keras if !as_stored => weights.from_keras_layout()?,
         _ => weights,
     };
-    Ok((weights.state_dict()?, metadata))
+    Ok((weights.state_dict_as_stored()?, metadata))
 }
 
 /// A metadata entry as text; lists such as vocabularies are left out.

@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &Quantize, screen: Screen) -> Result<(), Failure> {
     let scheme = match arguments.scheme {
         Whole::Static => Scheme::Static,
         Whole::Dynamic => Scheme::Dynamic,
+        Whole::Weights16 => Scheme::WeightsIn16Bits,
         Whole::Weights8 => Scheme::WeightsIn8Bits,
         Whole::Weights4 => Scheme::WeightsIn4Bits,
     };

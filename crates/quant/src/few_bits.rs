@@ -1,4 +1,5 @@
-//! Weights alone as integers of 8 or 4 bits; activations stay floats.
+//! Weights alone in 16, 8 or 4 bits; activations stay floats. In 16 bits they are
+//! `bf16`, which a product converts when it packs them; in fewer bits integers.
 //!
 //! A product of few rows reads the weights once and converts them on the way. A
 //! product of many rows converts some filters at a time into the right matrix of
@@ -8,7 +9,7 @@ use dendra_tensor::kernels::epilogue::Epilogue;
 use dendra_tensor::kernels::gemm::{Plus, Problem};
 use dendra_tensor::kernels::parallel::{for_each_chunk, map};
 use dendra_tensor::kernels::simd::dispatch;
-use dendra_tensor::{Error, Float, Result, Tensor};
+use dendra_tensor::{AnyTensor, Error, Float, Result, Tensor, bf16};
 
 use crate::affine::{symmetric, whole};
 
@@ -21,9 +22,10 @@ const FILTERS: usize = 64;
 /// The sums that are added in turn.
 const LANES: usize = 16;
 
-/// The weights of a linear layer in 8 or 4 bits, `[out, in]`.
+/// The weights of a linear layer in 16, 8 or 4 bits, `[out, in]`.
 ///
-/// Each [`Self::GROUP`] weights of a filter have a unit of their own. Integers of
+/// Weights of 16 bits are `bf16`. Those of 8 and 4 bits are integers: each
+/// [`Self::GROUP`] weights of a filter have a unit of their own. Integers of
 /// 4 bits are −7 ..= 7, two in a byte, the first one in the lower half.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FewBits {
@@ -33,7 +35,13 @@ pub struct FewBits {
     /// The integers, each filter padded to whole groups.
     data: Vec<u8>,
     scales: Vec<f32>,
+    /// The weights in 16 bits, instead of integers.
+    halves: Option<Tensor<bf16>>,
 }
+
+/// The stored form of weights: the tensor of the weights `[out, …]`, and the units
+/// `[out, groups]` of integers.
+pub(crate) type Parts = (AnyTensor, Option<Tensor<f32>>);
 
 impl FewBits {
     /// The number of weights that share a unit.
@@ -43,7 +51,7 @@ impl FewBits {
     ///
     /// # Errors
     ///
-    /// When `bits` is neither 8 nor 4, or the weights are no matrix.
+    /// When `bits` is none of 16, 8 and 4, or the weights are no matrix.
     ///
     /// ```
     /// use dendra_quant::FewBits;
@@ -57,11 +65,14 @@ impl FewBits {
     /// # Ok::<(), dendra_tensor::Error>(())
     /// ```
     pub fn of(weights: &Tensor<f32>, bits: u8) -> Result<Self> {
-        let (&[filters, depth], 8 | 4) = (&weights.shape()[..], bits) else {
-            let message =
-                format!("expected a matrix and 8 or 4 bits, got {} and {bits}", weights.shape());
+        let (&[filters, depth], 16 | 8 | 4) = (&weights.shape()[..], bits) else {
+            let shape = weights.shape();
+            let message = format!("expected a matrix and 16, 8 or 4 bits, got {shape} and {bits}");
             return Err(Error::argument("FewBits", message));
         };
+        if bits == 16 {
+            return Ok(Self::of_halves(filters, depth, weights.contiguous().cast()));
+        }
         let most = if bits == 8 { 127.0 } else { 7.0 };
         let groups = depth.div_ceil(GROUP);
         let mut data = Vec::with_capacity(filters * groups * GROUP * usize::from(bits) / 8);
@@ -85,17 +96,36 @@ impl FewBits {
                 scales.push(scale);
             }
         }
-        Ok(Self { bits, filters, depth, data, scales })
+        Ok(Self { bits, filters, depth, data, scales, halves: None })
     }
 
-    /// The weights from their stored form: the bytes `[out, …]` and the units
-    /// `[out, groups]`.
-    pub(crate) fn from_parts(
-        bits: u8,
-        depth: usize,
-        data: &Tensor<u8>,
-        scales: &Tensor<f32>,
-    ) -> Result<Self> {
+    fn of_halves(filters: usize, depth: usize, halves: Tensor<bf16>) -> Self {
+        let (data, scales) = (Vec::new(), Vec::new());
+        Self { bits: 16, filters, depth, data, scales, halves: Some(halves) }
+    }
+
+    /// The weights `[out, depth]` from their stored form.
+    pub(crate) fn from_parts(bits: u8, depth: usize, parts: &Parts) -> Result<Self> {
+        let (data, scales) = match parts {
+            (AnyTensor::BF16(halves), None) if bits == 16 => {
+                return match halves.shape()[..] {
+                    [filters, found] if found == depth => {
+                        Ok(Self::of_halves(filters, depth, halves.contiguous()))
+                    }
+                    _ => {
+                        let shape = halves.shape();
+                        let message = format!("16 bits for {depth} inputs do not fit {shape}");
+                        Err(Error::shape("FewBits", message))
+                    }
+                };
+            }
+            (AnyTensor::U8(data), Some(scales)) => (data, scales),
+            (other, _) => {
+                let element = other.element();
+                let message = format!("elements of type {element} are not weights of {bits} bits");
+                return Err(Error::argument("FewBits", message));
+            }
+        };
         let groups = depth.div_ceil(GROUP);
         let bytes = groups * GROUP * usize::from(bits) / 8;
         let fits = matches!(bits, 8 | 4)
@@ -111,16 +141,20 @@ impl FewBits {
             return Err(Error::shape("FewBits", message));
         }
         let filters = data.shape()[0];
-        Ok(Self { bits, filters, depth, data: data.to_vec(), scales: scales.to_vec() })
+        let (data, scales) = (data.to_vec(), scales.to_vec());
+        Ok(Self { bits, filters, depth, data, scales, halves: None })
     }
 
     /// The stored form.
-    pub(crate) fn parts(&self) -> Result<(Tensor<u8>, Tensor<f32>)> {
+    pub(crate) fn parts(&self) -> Result<Parts> {
+        if let Some(halves) = &self.halves {
+            return Ok((halves.clone().into(), None));
+        }
         let count = self.filters.max(1);
         let (bytes, groups) = (self.data.len() / count, self.scales.len() / count);
         Ok((
-            Tensor::from_vec(self.data.clone(), [self.filters, bytes])?,
-            Tensor::from_vec(self.scales.clone(), [self.filters, groups])?,
+            Tensor::from_vec(self.data.clone(), [self.filters, bytes])?.into(),
+            Some(Tensor::from_vec(self.scales.clone(), [self.filters, groups])?),
         ))
     }
 
@@ -136,11 +170,15 @@ impl FewBits {
 
     /// The bytes of all weights and units.
     pub fn bytes(&self) -> usize {
-        self.data.len() + 4 * self.scales.len()
+        let halves = self.halves.as_ref().map_or(0, Tensor::len);
+        self.data.len() + 4 * self.scales.len() + 2 * halves
     }
 
     /// The weights as floats, `[out, in]`.
     pub fn to_floats(&self) -> Tensor<f32> {
+        if let Some(halves) = &self.halves {
+            return halves.cast();
+        }
         let stride = self.stride();
         let mut filter = vec![0.0; stride];
         Tensor::build([self.filters, self.depth], |out| {
@@ -193,6 +231,9 @@ impl FewBits {
             let message = format!("expected […, {}], got {}", self.depth, x.shape());
             return Err(Error::shape("FewBits::linear", message));
         };
+        if let Some(halves) = &self.halves {
+            return x.mixed_linear(halves, bias);
+        }
         let bias = bias.map_or_else(|| vec![0.0; self.filters], Tensor::to_vec);
         if bias.len() != self.filters {
             let message = format!("expected a bias of {}, got {}", self.filters, bias.len());
@@ -288,7 +329,8 @@ mod tests {
     #[test]
     fn products_are_those_with_the_rounded_weights() {
         let mut rng = Rng::seed(1);
-        for (filters, depth, bits) in [(70, 100, 8), (5, 33, 4), (130, 64, 4), (1, 7, 8)] {
+        let cases = [(70, 100, 8), (5, 33, 4), (130, 64, 4), (1, 7, 8), (70, 100, 16), (3, 9, 16)];
+        for (filters, depth, bits) in cases {
             let weights = Tensor::<f32>::normal([filters, depth], 0.0, 1.0, &mut rng);
             let bias = Tensor::<f32>::normal([filters], 0.0, 1.0, &mut rng);
             let few = FewBits::of(&weights, bits).unwrap();
@@ -303,8 +345,9 @@ mod tests {
                 let difference = y.sub(&expected).unwrap().abs().max().unwrap().item().unwrap();
                 assert!(difference < 1e-3, "{rows} × {depth} × {filters}: {difference}");
             }
-            let (data, scales) = few.parts().unwrap();
-            assert_eq!(FewBits::from_parts(bits, depth, &data, &scales).unwrap(), few);
+            let parts = few.parts().unwrap();
+            assert_eq!(FewBits::from_parts(bits, depth, &parts).unwrap(), few);
+            assert!(FewBits::from_parts(bits, depth + 40, &parts).is_err());
         }
     }
 
@@ -317,7 +360,8 @@ mod tests {
         assert!(few.linear(&Tensor::ones([2, 41]), None).is_err());
         assert!(few.linear(&Tensor::ones([2, 40]), Some(&Tensor::ones([3]))).is_err());
         assert_eq!(*few.linear(&Tensor::ones([0, 40]), None).unwrap().shape(), [0, 4]);
-        let (data, scales) = few.parts().unwrap();
-        assert!(FewBits::from_parts(8, 40, &data, &scales).is_err());
+        let parts = few.parts().unwrap();
+        assert!(FewBits::from_parts(8, 40, &parts).is_err());
+        assert!(FewBits::from_parts(16, 40, &parts).is_err());
     }
 }

@@ -42,9 +42,10 @@ struct Description {
     folded: BTreeMap<String, Vec<usize>>,
 }
 
-const SCHEMES: [(&str, Scheme); 4] = [
+const SCHEMES: [(&str, Scheme); 5] = [
     ("static", Scheme::Static),
     ("dynamic", Scheme::Dynamic),
+    ("weights16", Scheme::WeightsIn16Bits),
     ("weights8", Scheme::WeightsIn8Bits),
     ("weights4", Scheme::WeightsIn4Bits),
 ];
@@ -66,15 +67,17 @@ impl Quantised {
             let (integers, scales, bias, shape): (AnyTensor, _, _, Vec<usize>) = match layer {
                 LayerState::Integers(LayerWeights { integers, scales, bias }) => {
                     let shape = integers.shape().to_vec();
-                    (integers.clone().into(), scales.clone(), bias, shape)
+                    (integers.clone().into(), Some(scales.clone()), bias, shape)
                 }
                 LayerState::FewBits(weights, bias) => {
                     let (data, scales) = weights.parts()?;
-                    (data.into(), scales, bias, weights.shape().to_vec())
+                    (data, scales, bias, weights.shape().to_vec())
                 }
             };
             state.insert(format!("{name}.weight"), integers);
-            state.insert(format!("{name}.weight.scale"), scales);
+            if let Some(scales) = scales {
+                state.insert(format!("{name}.weight.scale"), scales);
+            }
             state.insert(format!("{name}.bias"), bias.clone());
             layers.insert(name.clone(), shape);
         }
@@ -219,24 +222,32 @@ impl Contents {
             let integers = state.remove(&format!("{name}.weight"));
             let scales = state.remove(&format!("{name}.weight.scale"));
             let bias = state.remove(&format!("{name}.bias"));
-            let (Some(integers), Some(AnyTensor::F32(scales)), Some(AnyTensor::F32(bias))) =
-                (integers, scales, bias)
+            let scales = match scales {
+                Some(AnyTensor::F32(scales)) => Some(scales),
+                None => None,
+                Some(_) => return Err(wrong(format!("the units of layer {name} are not f32"))),
+            };
+            // Halves have no units.
+            let has_units = scales.is_some() || scheme == Scheme::WeightsIn16Bits;
+            let (Some(integers), Some(AnyTensor::F32(bias)), true) = (integers, bias, has_units)
             else {
                 return Err(wrong(format!("lacks the weights of layer {name}")));
             };
             let filters = shape.first().copied().unwrap_or(0);
-            let layer = match (integers, scheme) {
-                (AnyTensor::I8(integers), Scheme::Static | Scheme::Dynamic)
+            let layer = match (integers, scales, scheme) {
+                (AnyTensor::I8(integers), Some(scales), Scheme::Static | Scheme::Dynamic)
                     if integers.shape()[..] == shape[..] && *scales.shape() == [filters] =>
                 {
                     LayerState::Integers(LayerWeights { integers, scales, bias: bias.clone() })
                 }
-                (AnyTensor::U8(data), Scheme::WeightsIn8Bits | Scheme::WeightsIn4Bits)
-                    if shape.len() == 2 =>
-                {
-                    let bits = if scheme == Scheme::WeightsIn8Bits { 8 } else { 4 };
-                    let weights = FewBits::from_parts(bits, shape[1], &data, &scales)
-                        .map_err(|error| wrong(format!("layer {name}: {error}")))?;
+                (data, scales, scheme) if shape.len() == 2 && scheme.few_bits().is_some() => {
+                    let bits = scheme.few_bits().unwrap_or_default();
+                    let weights = FewBits::from_parts(bits, shape[1], &(data, scales))
+                        .ok()
+                        .filter(|weights| weights.shape()[..] == shape[..])
+                        .ok_or_else(|| {
+                            wrong(format!("the weights of layer {name} do not fit {shape:?}"))
+                        })?;
                     LayerState::FewBits(weights, bias.clone())
                 }
                 _ => {

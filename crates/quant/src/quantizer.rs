@@ -26,6 +26,9 @@ pub enum Scheme {
     /// when the network runs, so no data set is needed. Activations are floats
     /// between layers.
     Dynamic,
+    /// The weights of linear layers alone, as `bf16`: activations stay floats. The
+    /// range of weights is that of `f32`, so no layer is too sensitive.
+    WeightsIn16Bits,
     /// The weights of linear layers alone, in 8 bits: activations stay floats.
     WeightsIn8Bits,
     /// The weights of linear layers alone, in 4 bits.
@@ -34,9 +37,10 @@ pub enum Scheme {
 
 impl Scheme {
     /// The bits of weights that are multiplied with floats.
-    fn bits_of_weights(self) -> Option<u8> {
+    pub(crate) fn few_bits(self) -> Option<u8> {
         match self {
             Self::Static | Self::Dynamic => None,
+            Self::WeightsIn16Bits => Some(16),
             Self::WeightsIn8Bits => Some(8),
             Self::WeightsIn4Bits => Some(4),
         }
@@ -240,7 +244,7 @@ impl Quantizer {
         scheme: Scheme,
         is_chosen: &dyn Fn(&Layer) -> bool,
     ) -> Result<Quantised> {
-        let bits = scheme.bits_of_weights();
+        let bits = scheme.few_bits();
         let is_whole =
             |layer: &Layer| is_chosen(layer) && (bits.is_none() || layer.kind == Kind::Linear);
         let chosen: Vec<&Layer> = self.layers.iter().filter(|layer| is_whole(layer)).collect();

@@ -46,6 +46,20 @@ fn a_model_is_described_and_converted() {
     assert_eq!(out.lines().count(), 2, "{out}");
     place.ok(&["convert", "m.onnx", "weights.safetensors"]);
 
+    let size = |file: &str| std::fs::metadata(place.path(file)).unwrap().len();
+    for precision in ["bf16", "f16"] {
+        place.ok(&["convert", "m.safetensors", "half.safetensors", "--precision", precision]);
+        assert!(size("half.safetensors") + 200 < size("m.safetensors"), "{precision}");
+        let out = place.ok(&["predict", "half.safetensors", "raw.csv"]);
+        assert_eq!(out.lines().count(), 2, "{out}");
+        // A type that is kept, and one that NumPy does not have.
+        place.ok(&["convert", "half.safetensors", "again.safetensors"]);
+        assert_eq!(size("again.safetensors"), size("half.safetensors"));
+        place.ok(&["convert", "half.safetensors", "half.npz"]);
+    }
+    let ran = place.run(&["convert", "m.safetensors", "m16.npz", "--precision", "bf16"]);
+    assert!(ran.code == Some(2) && ran.err.contains("NumPy has no bf16"), "{ran:?}");
+
     for model in ["m.safetensors", "m.onnx"] {
         let options = ["bench", model, "--batch", "1,4", "--on", "1", "--seconds", "0.02"];
         let json = place.json(&options);

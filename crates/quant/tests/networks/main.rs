@@ -76,6 +76,7 @@ fn outputs_are_close_by_every_scheme_and_observer() {
     for (scheme, most) in [
         (Scheme::Static, 0.05),
         (Scheme::Dynamic, 0.05),
+        (Scheme::WeightsIn16Bits, 0.01),
         (Scheme::WeightsIn8Bits, 0.01),
         (Scheme::WeightsIn4Bits, 0.2),
     ] {
@@ -144,8 +145,13 @@ fn files_hold_the_network_in_a_quarter_of_the_size() {
     let x = Tensor::normal([4, 3, 12, 12], 0.0, 1.0, rng);
     let mut quantizer = quantizer(&model, &x);
     let path = folder.path().join("net.safetensors");
-    for scheme in [Scheme::Static, Scheme::Dynamic, Scheme::WeightsIn8Bits, Scheme::WeightsIn4Bits]
-    {
+    for scheme in [
+        Scheme::Static,
+        Scheme::Dynamic,
+        Scheme::WeightsIn16Bits,
+        Scheme::WeightsIn8Bits,
+        Scheme::WeightsIn4Bits,
+    ] {
         let mut network = quantizer.finish(scheme).unwrap();
         network.set_metadata("classes", "a,b");
         network.save(&path).unwrap();
