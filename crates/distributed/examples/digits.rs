@@ -17,7 +17,7 @@ use dendra_datasets::transforms::{RandomRotation, TransformDataset};
 use dendra_datasets::{Dataset, digits};
 use dendra_distributed::{Communicator, Compression, DataParallel, Mpi, weights_hash};
 use dendra_losses::CrossEntropy;
-use dendra_nn::{Conv2d, ConvSettings, Parallel, Sequential, SequentialBuilder};
+use dendra_nn::{Conv2d, ConvSettings, Parallel, Parameters, Sequential, SequentialBuilder};
 use dendra_optim::Adam;
 use dendra_tensor::{Result, Rng};
 use dendra_train::{Accuracy, Checkpoints, Every, Fit, Trainer, Verbose};

@@ -9,6 +9,12 @@ pub(crate) fn elements<T: Float>(tensor: &Tensor<T>) -> Cow<'_, [T]> {
     tensor.as_slice().map_or_else(|| Cow::Owned(tensor.to_vec()), Cow::Borrowed)
 }
 
+/// The values that are written at a time.
+const PART: usize = 512;
+
+/// The bytes of a number that follows the values in a message.
+const ROOM: usize = 8;
+
 /// How gradients are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
@@ -41,20 +47,29 @@ impl Compression {
         }
     }
 
-    /// The bytes of values.
+    /// The bytes of values, with room for the number of the exchange.
     pub(crate) fn write<T: Float>(self, values: &[T]) -> Vec<u8> {
-        let single = values.iter().map(|value| value.to_f64() as f32);
-        match self.width::<T>() {
-            2 => single.flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect(),
-            4 => {
-                let mut bytes = vec![0; 4 * values.len()];
-                for (bytes, value) in bytes.chunks_exact_mut(4).zip(single) {
-                    bytes.copy_from_slice(&value.to_le_bytes());
-                }
-                bytes
+        let width = self.width::<T>();
+        let mut bytes = Vec::with_capacity(values.len() * width + ROOM);
+        // A part that stays in the cache. Its bytes are appended all at once.
+        let mut part = [0_u8; 8 * PART];
+        for values in values.chunks(PART) {
+            let part = &mut part[..values.len() * width];
+            let pairs = part.chunks_exact_mut(width).zip(values);
+            match width {
+                2 => pairs.for_each(|(bytes, value)| {
+                    bytes.copy_from_slice(&bf16::from_f32(value.to_f64() as f32).to_le_bytes());
+                }),
+                4 => pairs.for_each(|(bytes, value)| {
+                    bytes.copy_from_slice(&(value.to_f64() as f32).to_le_bytes());
+                }),
+                _ => pairs.for_each(|(bytes, value)| {
+                    bytes.copy_from_slice(&value.to_f64().to_le_bytes());
+                }),
             }
-            _ => values.iter().flat_map(|value| value.to_f64().to_le_bytes()).collect(),
+            bytes.extend_from_slice(part);
         }
+        bytes
     }
 
     /// Calls `change` with each value and the one that was sent for it.

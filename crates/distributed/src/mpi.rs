@@ -13,8 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ::mpi::Threading;
-use ::mpi::datatype::Equivalence;
-use ::mpi::point_to_point::{Destination, Source};
+use ::mpi::point_to_point::{Destination, MatchedReceiveVec, Source};
 use ::mpi::request::{Request, StaticScope};
 use ::mpi::topology::{Communicator as _, SimpleCommunicator};
 use dendra_tensor::{Error, Result};
@@ -332,12 +331,9 @@ impl<'i> Network<'i> {
     /// heartbeats. Returns whether something happened.
     fn look(&mut self) -> bool {
         let mut moved = false;
-        while let Some((message, status)) = self.world.any_process().immediate_matched_probe() {
-            let from = status.source_rank() as usize;
-            let length = usize::try_from(status.count(u8::equivalent_datatype())).unwrap_or(0);
-            let mut bytes = vec![0; length];
-            let _ = message.matched_receive_into(&mut bytes[..]);
-            self.arrived(from, status.tag(), bytes);
+        while let Some(probed) = self.world.any_process().immediate_matched_probe() {
+            let (bytes, status) = probed.matched_receive_vec::<u8>();
+            self.arrived(status.source_rank() as usize, status.tag(), bytes);
             moved = true;
         }
         for Outgoing { request, buffer } in mem::take(&mut self.outgoing) {
