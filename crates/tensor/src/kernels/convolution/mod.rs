@@ -32,6 +32,10 @@ use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
 use crate::element::Float;
 
+/// What takes the output of some images instead of storing it, with the parts of
+/// two other tensors that belong to these images.
+type Through<'a, T, U> = dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync + 'a;
+
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
@@ -291,7 +295,7 @@ impl Convolution {
         [x, weight]: [&[T]; 2],
         bias: Option<&[T]>,
         (y, other): (&mut [T], &mut [U]),
-        then: &(dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync),
+        then: &Through<'_, T, U>,
     ) {
         let (weight, images) = (self.arranged(weight, &[]), self.images_per_task());
         let parts = [y.len(), other.len()].map(|length| length / self.images.max(1));
