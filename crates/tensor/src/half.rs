@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 /// The two types of half precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfPrecision {
-    /// [`f16`]: 11 bits of precision, numbers up to 65,504.
+    /// [`f16`](struct@f16): 11 bits of precision, numbers up to 65,504.
     F16,
     /// [`bf16`]: 8 bits of precision, the range of `f32`.
     BF16,
@@ -40,7 +40,7 @@ impl fmt::Display for HalfPrecision {
     }
 }
 
-/// A float of 16 bits: [`f16`] or [`bf16`].
+/// A float of 16 bits: [`f16`](struct@f16) or [`bf16`].
 ///
 /// A tensor of such floats has all functions of position ([`Tensor::permute`],
 /// `narrow`, `cat`, …), comparisons, orders and conversions ([`Tensor::cast`]). The operators

@@ -1,3 +1,5 @@
+//! Autocast beside its roundings written out by hand.
+
 use dendra_tensor::{Ops, Rng};
 
 use super::*;

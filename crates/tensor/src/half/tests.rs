@@ -1,3 +1,5 @@
+//! Conversions beside the definitions of the types, and tensors of halves.
+
 use super::*;
 use crate::random::Rng;
 

@@ -135,7 +135,7 @@ impl<T: Float> Op<T> for BatchNorm<T> {
                 format!("expected a batch with at least two elements per channel, got {x}");
             return Err(Error::shape("batch_norm", message));
         }
-        super::check_epsilon("batch_norm", self.epsilon)?;
+        super::normalisation::check_epsilon("batch_norm", self.epsilon)?;
         Ok(x.clone())
     }
 

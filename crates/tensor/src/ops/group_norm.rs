@@ -84,7 +84,7 @@ impl<T: Float> Op<T> for GroupNorm {
                 return Err(Error::shape("group_norm", message));
             }
         }
-        super::check_epsilon("group_norm", self.epsilon)?;
+        super::normalisation::check_epsilon("group_norm", self.epsilon)?;
         Ok(x.clone())
     }
 

@@ -78,7 +78,7 @@ fn check(context: &str, normalized: &Shape, epsilon: f64, inputs: &[&Shape]) -> 
             return Err(Error::shape(context, message));
         }
     }
-    super::check_epsilon(context, epsilon)?;
+    normalisation::check_epsilon(context, epsilon)?;
     Ok(x.clone())
 }
 

@@ -12,7 +12,7 @@ use crate::kernels::parallel::for_each_chunk;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// An element that mixed products read as `f32`: `f32`, [`f16`] or [`bf16`].
+/// An element that mixed products read as `f32`: `f32`, [`f16`](struct@f16) or [`bf16`].
 pub trait MixedElement: Element {
     /// The elements with the way in which they are stored.
     fn stored(values: &[Self]) -> Stored<'_>;

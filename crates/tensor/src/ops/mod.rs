@@ -10,7 +10,7 @@
 use smallvec::SmallVec;
 
 use crate::element::Float;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -194,6 +194,7 @@ macro_rules! operations {
 pub mod activation;
 pub mod adaptive_pool2d;
 mod addmm;
+mod applied;
 mod arithmetic;
 mod assignment;
 pub mod attention;
@@ -290,12 +291,13 @@ pub mod unary;
 pub mod unfold;
 mod uniques;
 
+pub use applied::record;
 pub use attributes::{Attribute, Attributes};
 pub use mixed::MixedElement;
 pub use narrow::{HalfTensor, NarrowInputs};
 pub use per_sample::{SampleCotangents, SampleGradient, squared_norms};
 pub use recipe::Recipe;
-pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents, record};
+pub use recorded::{Parents, Recorded, Recorder, Term, TermCall, TermCotangents};
 pub use table::Ops;
 #[doc(hidden)]
 pub use table::compile_here;
@@ -324,9 +326,8 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
     /// The name in errors and traces, in snake case like that of the method.
     const NAME: &'static str;
 
-    /// The inputs that are operands of products, which autocast rounds to half
-    /// precision: bit i stands for input i. None for operations that do not
-    /// multiply.
+    /// The operands of products, which autocast rounds to half precision: bit i
+    /// stands for input i.
     const PRODUCT_OPERANDS: u32 = 0;
 
     /// The shape of the output; the only part of an operation that can fail.
@@ -454,15 +455,6 @@ impl<T: Float, S> Call<'_, T, S> {
         }
         where_needed(self.needs, &gradient)
     }
-}
-
-/// Checks the number that a normalisation adds to a variance.
-fn check_epsilon(context: &str, epsilon: f64) -> Result<()> {
-    if epsilon >= 0.0 && epsilon.is_finite() {
-        return Ok(());
-    }
-    let message = format!("epsilon must be a number of at least 0, got {epsilon}");
-    Err(Error::argument(context, message))
 }
 
 /// A row of the operation table.

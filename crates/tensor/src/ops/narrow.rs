@@ -21,7 +21,7 @@ const CHUNK: usize = 4096;
 /// A tensor of half precision.
 #[derive(Clone, Debug)]
 pub enum HalfTensor {
-    /// Elements of type [`f16`].
+    /// Elements of type [`f16`](struct@f16).
     F16(Tensor<f16>),
     /// Elements of type [`bf16`].
     BF16(Tensor<bf16>),

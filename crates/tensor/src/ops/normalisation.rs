@@ -4,9 +4,18 @@
 use super::channelwise::{combination, products, sums};
 use super::{Ops, Term, TermCall, TermCotangents};
 use crate::element::Float;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+/// Checks the number that a normalisation adds to a variance.
+pub(super) fn check_epsilon(context: &str, epsilon: f64) -> Result<()> {
+    if epsilon >= 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    let message = format!("epsilon must be a number of at least 0, got {epsilon}");
+    Err(Error::argument(context, message))
+}
 
 /// What a normalisation does to its input.
 pub(super) struct Normalisation<T: Float> {
