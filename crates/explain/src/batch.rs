@@ -173,9 +173,9 @@ pub(crate) fn gradient_by<T: Float>(
     let samples = samples_of(x)?;
     let tape = Tape::evaluation();
     if let Some(rule) = rule {
-        tape.register_rule_hook(move |call| match call.name() {
-            "conv2d_relu" => Err(joined(call.name())),
-            _ => rule(call),
+        tape.register_rule_hook(move |call| {
+            refuse_joined(call)?;
+            rule(call)
         });
     }
     let leaf = tape.leaf(x.clone());
@@ -184,7 +184,12 @@ pub(crate) fn gradient_by<T: Float>(
     Ok((scores.into_value(), gradient))
 }
 
-fn scores<T: Float>(outputs: &Var<T>, target: &Target, samples: usize) -> Result<Var<T>> {
+/// The scores of the target, `[N]`, from the outputs of a model.
+pub(crate) fn scores<T: Float>(
+    outputs: &Var<T>,
+    target: &Target,
+    samples: usize,
+) -> Result<Var<T>> {
     let scores = target.scores(outputs)?;
     if scores.shape()[..] != [samples] {
         let message = format!("expected {samples} rows of outputs, got {}", outputs.shape());
@@ -193,12 +198,17 @@ fn scores<T: Float>(outputs: &Var<T>, target: &Target, samples: usize) -> Result
     Ok(scores)
 }
 
-fn joined(name: &str) -> Error {
+/// Returns an error for an operation that joins a linear one with an activation.
+pub(crate) fn refuse_joined<T: Float>(call: &RuleCall<'_, T>) -> Result<()> {
+    let name = call.name();
+    if name != "conv2d_relu" {
+        return Ok(());
+    }
     let message = format!(
         "`{name}` joins a linear operation with an activation, which this method has to tell \
          apart; call conv2d, relu and max_pool2d"
     );
-    Error::argument("explain", message)
+    Err(Error::argument("explain", message))
 }
 
 fn chunks(samples: usize) -> impl Iterator<Item = Range<usize>> {

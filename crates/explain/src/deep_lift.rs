@@ -1,4 +1,4 @@
-//! DeepLIFT with the Rescale rule, and its mean over several baselines.
+//! DeepLIFT, and its mean over several baselines.
 
 use dendra_autograd::{RuleCall, RuleGradients, Tape, Var};
 use dendra_nn::Module;
@@ -7,13 +7,14 @@ use dendra_tensor::{Float, Ops, Result, Tensor};
 use crate::attribution::Attribution;
 use crate::batch::{baseline_for, check_baselines, gradient_by, rows, samples_of};
 use crate::method::Method;
+use crate::reveal_cancel;
 use crate::target::Target;
 
-/// DeepLIFT (Shrikumar et al., 2017) with the Rescale rule: the differences
-/// between input and baseline are propagated through the network instead of
-/// gradients.
+/// DeepLIFT (Shrikumar et al., 2017): the differences between input and baseline
+/// are propagated through the network instead of gradients. A [`DeepLiftRule`]
+/// says how an activation divides a difference; the default is Rescale.
 ///
-/// The rules depend on the kind of operation. An element-wise operation of one
+/// The rules of Rescale depend on the kind of operation. An element-wise operation of one
 /// value, such as an activation, has the slope Δoutput / Δinput, or its
 /// gradient where Δinput is nearly 0. Softmax uses the same slope, without
 /// Captum's normalisation, which is not complete. Max pooling divides the
@@ -28,6 +29,24 @@ use crate::target::Target;
 #[derive(Clone, Debug)]
 pub struct DeepLift<T: Float = f32> {
     baseline: Option<Tensor<T>>,
+    rule: DeepLiftRule,
+}
+
+/// How [`DeepLift`] divides the difference of an activation's output among its
+/// inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeepLiftRule {
+    /// In proportion to the contributions to the difference of the activation's
+    /// input.
+    #[default]
+    Rescale,
+    /// The positive and the negative contributions to the activation's input are
+    /// propagated apart. Each gets its own effect on the output: the mean of that
+    /// without and with the other. So inputs whose contributions cancel still get
+    /// attributions, where Rescale gives them none. It applies to activations that
+    /// directly follow a linear layer or a convolution; everything else is as with
+    /// Rescale. It takes two backward passes.
+    RevealCancel,
 }
 
 impl<T: Float> Default for DeepLift<T> {
@@ -37,9 +56,16 @@ impl<T: Float> Default for DeepLift<T> {
 }
 
 impl<T: Float> DeepLift<T> {
-    /// The baseline is 0.
+    /// The baseline is 0, and the rule Rescale.
     pub fn new() -> Self {
-        Self { baseline: None }
+        Self { baseline: None, rule: DeepLiftRule::default() }
+    }
+
+    /// Sets the rule of activations.
+    #[must_use]
+    pub fn rule(mut self, rule: DeepLiftRule) -> Self {
+        self.rule = rule;
+        self
     }
 
     /// Sets the baseline, in a shape that broadcasts to the inputs.
@@ -60,8 +86,11 @@ impl<T: Float> Method<T> for DeepLift<T> {
         let samples = samples_of(x)?;
         let baseline = baseline_for("DeepLift", self.baseline.as_ref(), x)?;
         let both = Tensor::cat(&[x, &baseline], 0)?;
-        let (scores, gradients) =
-            gradient_by(model, &both, &target.tiled(2), Some(Box::new(rescale)))?;
+        let target = target.tiled(2);
+        let (scores, gradients) = match self.rule {
+            DeepLiftRule::Rescale => gradient_by(model, &both, &target, Some(Box::new(rescale)))?,
+            DeepLiftRule::RevealCancel => reveal_cancel::multipliers(model, &both, &target)?,
+        };
         let multipliers = rows(&gradients, 0..samples)?;
         let (prediction, other) =
             (rows(&scores, 0..samples)?, rows(&scores, samples..2 * samples)?);
@@ -71,10 +100,10 @@ impl<T: Float> Method<T> for DeepLift<T> {
 }
 
 /// Below this, a difference of inputs is too small to divide by.
-const TOO_SMALL: f64 = 1e-10;
+pub(crate) const TOO_SMALL: f64 = 1e-10;
 
 /// The Rescale rule for a batch of inputs and baselines.
-fn rescale<T: Float>(call: &RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> {
+pub(crate) fn rescale<T: Float>(call: &RuleCall<'_, T>) -> Result<Option<RuleGradients<T>>> {
     let depending = call.needs().iter().filter(|&&needed| needed).count();
     let inputs = call.inputs();
     match call.name() {
@@ -93,7 +122,7 @@ fn difference<T: Float>(x: &Tensor<T>) -> Result<Tensor<T>> {
     Tensor::cat(&[&difference, &difference], 0)
 }
 
-fn halves<T: Float>(x: &Tensor<T>) -> Result<[Tensor<T>; 2]> {
+pub(crate) fn halves<T: Float>(x: &Tensor<T>) -> Result<[Tensor<T>; 2]> {
     let half = samples_of(x)? / 2;
     Ok([rows(x, 0..half)?, rows(x, half..2 * half)?])
 }
@@ -155,12 +184,20 @@ fn halfway<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
 #[derive(Clone, Debug)]
 pub struct DeepLiftShap<T: Float = f32> {
     baselines: Tensor<T>,
+    rule: DeepLiftRule,
 }
 
 impl<T: Float> DeepLiftShap<T> {
     /// Uses these baselines, `[B, …]`.
     pub fn new(baselines: Tensor<T>) -> Self {
-        Self { baselines }
+        Self { baselines, rule: DeepLiftRule::default() }
+    }
+
+    /// Sets the rule of activations; the default is Rescale.
+    #[must_use]
+    pub fn rule(mut self, rule: DeepLiftRule) -> Self {
+        self.rule = rule;
+        self
     }
 }
 
@@ -175,7 +212,8 @@ impl<T: Float> Method<T> for DeepLiftShap<T> {
         let mut sum: Option<Attribution<T>> = None;
         for index in 0..count {
             let baseline = rows(&self.baselines, index..index + 1)?;
-            let one = DeepLift::new().baseline(baseline).attribute(model, x, target)?;
+            let lift = DeepLift::new().rule(self.rule).baseline(baseline);
+            let one = lift.attribute(model, x, target)?;
             sum = Some(match sum {
                 None => one,
                 Some(mut sum) => {

@@ -49,6 +49,8 @@ fn attributions_of_differences_are_complete() {
         let model = network(seed, true);
         let lift = DeepLift::new().baseline(baseline.clone());
         assert_gap(&lift.of(&model, &x, [0, 2]).unwrap(), 1e-9);
+        let parts = lift.rule(DeepLiftRule::RevealCancel).of(&model, &x, [0, 2]).unwrap();
+        assert_gap(&parts, 1e-9);
         let shap = DeepLiftShap::new(normal(&[3, 2, 6, 6], 3));
         assert_gap(&shap.of(&model, &x, 1).unwrap(), 1e-9);
         let integrated = IntegratedGradients::new(300).baseline(baseline.clone());
@@ -88,6 +90,8 @@ fn deep_lift_is_complete_across_products_and_skips() {
     let x = normal(&[3, 4], 5);
     let lift = DeepLift::new().baseline(normal(&[4], 6));
     assert_gap(&lift.of(&model, &x, [0, 1, 3]).unwrap(), 1e-12);
+    let parts = lift.rule(DeepLiftRule::RevealCancel);
+    assert_gap(&parts.of(&model, &x, [0, 1, 3]).unwrap(), 1e-12);
 }
 
 #[test]

@@ -36,8 +36,9 @@ impl Default for AdaptiveClipping {
 const NORMS: (f64, f64) = (1e-9, 1e9);
 
 impl AdaptiveClipping {
-    /// The noise multiplier of the gradients, if they and the number of samples
-    /// together are to cost that of `both` (theorem 1 of the paper).
+    /// The noise multiplier of the gradients with which gradients and count
+    /// together cost as much privacy as gradients with the noise multiplier `both`
+    /// alone (theorem 1 of the paper).
     pub(crate) fn gradient_noise(&self, both: f64, batch: f64) -> Result<f64> {
         let fail = |message| Err(Error::argument("AdaptiveClipping", message));
         if !(0.0..=1.0).contains(&self.quantile) {
@@ -50,7 +51,7 @@ impl AdaptiveClipping {
         if both == 0.0 {
             return Ok(0.0);
         }
-        // Without a sample, the count, less half for each sample, changes by a half.
+        // A sample changes `below − samples / 2` by a half.
         let of_count = 2.0 * self.count_noise * batch;
         if !(of_count > both && of_count.is_finite()) {
             return fail(format!(
@@ -73,8 +74,10 @@ impl AdaptiveClipping {
         noise: &mut Noise,
     ) -> f64 {
         let centred = below as f64 - samples as f64 / 2.0;
-        let share = 0.5 + centred / batch + self.count_noise * noise.normal();
-        (norm * (-self.learning_rate * (share - self.quantile)).exp()).clamp(NORMS.0, NORMS.1)
+        let mut share = [centred / batch];
+        noise.add(&mut share, self.count_noise);
+        let above = 0.5 + share[0] - self.quantile;
+        (norm * (-self.learning_rate * above).exp()).clamp(NORMS.0, NORMS.1)
     }
 }
 

@@ -4,8 +4,7 @@
 //! An attack gives each sample a score, which is high if it believes the sample
 //! to be a member of the training data. [`Roc`] tells how well the scores of
 //! members and others can be told apart. Private training bounds every attack
-//! ([`most_advantage`]); an attack that does better than the bound has found a
-//! fault.
+//! ([`most_advantage`]). If an attack exceeds the bound, the training has a fault.
 //!
 //! ```
 //! use dendra_privacy::attack::{Roc, confidences, most_advantage};
@@ -182,7 +181,7 @@ pub fn likelihood_ratios(confidences: &[f64], shadows: &[Shadow]) -> Result<Vec<
         }
         means.push(mean);
     }
-    // With one shadow on each side there is no variance; any is as good.
+    // One shadow on each side has no variance. Any value gives the same order of scores.
     let variance = |side: usize| match squares[side] > 0.0 && freedom[side] > 0.0 {
         true => squares[side] / freedom[side],
         false => 1.0,

@@ -16,10 +16,10 @@
 //! client (McMahan et al., "Learning differentially private recurrent language
 //! models", 2018): changes are clipped, and their sum gets noise.
 //!
-//! Clients in other processes answer by a [`Participant`] what
-//! [`Federation::round_over`] asks them through a [`Transport`]; the feature
-//! `http` has one. The feature `secure-aggregation` hides the changes from the
-//! server, so that it learns their sum alone.
+//! Clients can be other processes: [`Federation::round_over`] sends them requests
+//! through a [`Transport`], and a [`Participant`] in each of them answers. The
+//! feature `http` has a transport. The feature `secure-aggregation` hides the changes from the
+//! server, which learns only their sum.
 
 mod change;
 mod federation;

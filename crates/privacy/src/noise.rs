@@ -2,8 +2,6 @@
 
 mod normal;
 
-use std::f64::consts::TAU;
-
 use dendra_tensor::{Error, Result};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -35,35 +33,45 @@ impl Noise {
         (0..samples).filter(|_| self.uniform() < rate).collect()
     }
 
-    /// A number of the standard normal distribution.
+    /// Adds independent normal noise of this standard deviation to each value, and
+    /// rounds the sums to multiples of a power of two that is about 2⁻¹⁶ of the
+    /// deviation.
     ///
-    /// The low bits of a single number of Box and Muller's method would tell
-    /// something about the value that it hides. Those of a sum of four do not
-    /// (Holohan and Braghin, "Secure random sampling in differential privacy",
-    /// 2021).
-    pub(crate) fn normal(&mut self) -> f64 {
-        let mut one = || {
-            let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-            radius * (TAU * self.uniform()).cos()
-        };
-        (one() + one() + one() + one()) / 2.0
-    }
-
-    /// Numbers of the standard normal distribution for results that are rounded
-    /// to `f32`, several times as fast as [`normal`](Self::normal).
-    ///
-    /// They are those of Box and Muller's method. What their low bits tell is
-    /// lost when a sum with them is rounded to 24 bits: some 2²⁹ numbers become
-    /// the same result, whatever they hide.
-    pub(crate) fn fill(&mut self, out: &mut [f64]) {
-        for out in out.chunks_mut(2 * normal::PAIRS) {
+    /// The rounding is a part of the guarantee. Normal noise of floating-point
+    /// numbers takes only some values, and the low bits of an unrounded sum can
+    /// tell which values without noise are possible (Mironov, "On significance of
+    /// the least significant bits for differential privacy", 2012; for pairs of
+    /// Box and Muller's method Jin et al., "Are we there yet? Timing and
+    /// floating-point attacks on differential privacy systems", 2022). Rounding to
+    /// the precision of `f32` is not enough, since a sum near 0 keeps its low
+    /// bits. On a fixed grid, a pair of results whose noise is not larger than usual
+    /// comes from about 2⁷⁰ of the 2¹⁰⁶ pairs of random numbers, whatever the
+    /// values are, so its probability is that of exact noise up to a factor of
+    /// about 1 ± 2⁻³⁰. The variance of the noise grows by less than 10⁻¹⁰ of it.
+    pub(crate) fn add(&mut self, values: &mut [f64], deviation: f64) {
+        if deviation == 0.0 {
+            return;
+        }
+        let grid = grid(deviation);
+        let inverse = 1.0 / grid;
+        for values in values.chunks_mut(2 * normal::PAIRS) {
             let radii = std::array::from_fn(|_| self.0.next_u64());
             let angles = std::array::from_fn(|_| self.0.next_u64());
-            let values = normal::pairs(&radii, &angles);
-            let length = out.len();
-            out.copy_from_slice(&values.as_flattened()[..length]);
+            let noise = normal::pairs(&radii, &angles);
+            for (value, noise) in values.iter_mut().zip(noise.as_flattened()) {
+                let sum = (*value + deviation * noise) * inverse;
+                // Larger numbers are integers already.
+                let rounded = (sum + normal::ROUND) - normal::ROUND;
+                *value = grid * if sum.abs() < normal::ROUND / 4.0 { rounded } else { sum };
+            }
         }
     }
+}
+
+/// The power of two to whose multiples noisy values are rounded.
+fn grid(deviation: f64) -> f64 {
+    let exponent = (deviation.to_bits() >> 52) as i32 - 1023;
+    2_f64.powi((exponent - 16).max(-1000))
 }
 
 #[cfg(test)]
@@ -73,9 +81,8 @@ mod tests {
     #[test]
     fn noise_has_the_moments_of_the_normal_distribution() {
         let mut noise = Noise::reproducible(1);
-        check(&(0..COUNT).map(|_| noise.normal()).collect::<Vec<_>>());
-        let mut values = vec![f64::NAN; COUNT];
-        noise.fill(&mut values);
+        let mut values = vec![0.0; COUNT];
+        noise.add(&mut values, 1.0);
         check(&values);
         // Neighbours come from the same pair.
         let products = values.chunks_exact(2).map(|pair| pair[0] * pair[1]).sum::<f64>();
@@ -83,6 +90,27 @@ mod tests {
         let squares = |pair: &[f64]| (pair[0].powi(2) - 1.0) * (pair[1].powi(2) - 1.0);
         let products = values.chunks_exact(2).map(squares).sum::<f64>();
         assert!(products.abs() < 10.0 * (COUNT as f64 / 2.0).sqrt(), "{products}");
+    }
+
+    #[test]
+    fn noisy_values_are_on_a_grid() {
+        let mut noise = Noise::reproducible(4);
+        for (deviation, grid) in [(1.0, 16), (1.9, 16), (0.3, 18), (3e-5, 32)] {
+            let grid = 2_f64.powi(-grid);
+            let mut values: Vec<f64> = (0..5000).map(|i| f64::from(i) * 1e-7 * deviation).collect();
+            let before = values.clone();
+            noise.add(&mut values, deviation);
+            assert!(values.iter().all(|value| value % grid == 0.0), "{deviation}");
+            let far = |(a, b): (&f64, &f64)| (a - b).abs() > deviation;
+            let far = values.iter().zip(&before).filter(|pair| far(*pair)).count();
+            // 31.7 % of 5000, with five standard errors.
+            assert!((far as f64 - 1587.0).abs() < 165.0, "{far}");
+        }
+        // Without noise, and where the noise is too small to count.
+        let mut values = [0.1, 1e30];
+        noise.add(&mut values[..1], 0.0);
+        noise.add(&mut values[1..], 1.0);
+        assert_eq!(values, [0.1, 1e30]);
     }
 
     const COUNT: usize = 40_001;
@@ -115,6 +143,9 @@ mod tests {
     #[test]
     fn secret_generators_differ() {
         let [mut a, mut b] = [Noise::secret().unwrap(), Noise::secret().unwrap()];
-        assert_ne!(a.normal(), b.normal());
+        let mut values = [[0.0], [0.0]];
+        a.add(&mut values[0], 1.0);
+        b.add(&mut values[1], 1.0);
+        assert_ne!(values[0], values[1]);
     }
 }

@@ -280,7 +280,7 @@ impl Privacy {
     #[cfg(feature = "federated")]
     pub(crate) fn add_noise(&mut self, sums: &mut [f64]) -> Result<()> {
         let deviation = self.plan.noise_multiplier * self.max_norm;
-        sums.iter_mut().for_each(|sum| *sum += deviation * self.noise.normal());
+        self.noise.add(sums, deviation);
         self.record()
     }
 
@@ -303,7 +303,7 @@ impl Privacy {
     }
 
     /// Draws the samples of the next step. Their number is random and may be 0;
-    /// the step must be finished also then.
+    /// finish the step in that case too.
     ///
     /// # Errors
     ///
@@ -433,7 +433,7 @@ impl<T: Float> PrivateStep<'_, T> {
     /// recorded in the ledger.
     ///
     /// The loss of the gradients is the sum of the samples' losses, divided in
-    /// the same way. It has no noise, so it is not to be published.
+    /// the same way. It has no noise: do not publish it.
     ///
     /// # Errors
     ///
@@ -447,23 +447,15 @@ impl<T: Float> PrivateStep<'_, T> {
         }
         let batch = privacy.expected_batch_size();
         let deviation = self.noise_multiplier * privacy.max_norm;
-        let mut buffer = Vec::new();
+        let mut sums = Vec::new();
         let mut noisy = |param: &Param<T>| {
-            buffer.clear();
-            buffer.resize(param.value().len(), 0.0);
-            match size_of::<T>() {
-                // Of what is rounded to more bits, the low ones need another noise.
-                5.. => buffer.iter_mut().for_each(|noise| *noise = privacy.noise.normal()),
-                _ => privacy.noise.fill(&mut buffer),
+            sums.clear();
+            match total.as_ref().and_then(|total| total.get(param)) {
+                Some(sum) => sums.extend(sum.to_vec().into_iter().map(T::to_f64)),
+                None => sums.resize(param.value().len(), 0.0),
             }
-            let private = |sum: f64, noise: &f64| T::from_f64((sum + deviation * noise) / batch);
-            let values = match total.as_ref().and_then(|total| total.get(param)) {
-                Some(sum) => {
-                    let both = sum.to_vec().into_iter().zip(&buffer);
-                    both.map(|(sum, noise)| private(sum.to_f64(), noise)).collect()
-                }
-                None => buffer.iter().map(|noise| private(0.0, noise)).collect(),
-            };
+            privacy.noise.add(&mut sums, deviation);
+            let values = sums.iter().map(|sum| T::from_f64(sum / batch)).collect();
             Ok((param.id(), Tensor::from_vec(values, param.value().shape().clone())?))
         };
         let parameters = model.named_parameters();

@@ -17,11 +17,11 @@ use crate::renyi::{self, Conversion};
 /// The limits of ε for some δ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
-    /// ε is not below.
+    /// The lower bound of ε.
     pub lower: f64,
     /// The result of the computation without allowance for its errors.
     pub estimate: f64,
-    /// ε is not above: the guarantee.
+    /// The upper bound of ε, which is the guarantee.
     pub upper: f64,
 }
 

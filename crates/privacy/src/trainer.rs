@@ -13,7 +13,7 @@ const NAME: &str = "Privacy";
 /// checkpoints hold the ledger.
 ///
 /// The figures of the history are computed from the training data without
-/// noise, so they are not to be published.
+/// noise, so do not publish them.
 impl<T: Float> GradientRule<T> for Privacy {
     fn name(&self) -> String {
         NAME.to_owned()

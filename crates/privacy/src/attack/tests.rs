@@ -71,7 +71,7 @@ const SAMPLES: usize = 60;
 const MODELS: usize = 8;
 const DELTA: f64 = 1e-3;
 
-/// Samples whose labels nothing but memory can tell.
+/// Samples with random labels, which a network can only memorise.
 fn samples() -> (Tensor, Tensor<i64>) {
     let mut rng = Rng::seed(4);
     let x = Tensor::from_fn([SAMPLES, 20], |_| rng.normal() as f32);

@@ -267,7 +267,7 @@ impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
         Ok(round)
     }
 
-    /// Ends a round of which nothing is known.
+    /// Ends a round without a result.
     #[cfg(feature = "secure-aggregation")]
     pub(super) fn abandon(&mut self) {
         self.rounds += 1;

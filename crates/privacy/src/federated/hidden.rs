@@ -1,4 +1,4 @@
-//! Rounds in which the server learns the sum of the changes alone:
+//! Rounds in which the server learns only the sum of the changes:
 //! [`SecureAggregation`].
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ const MOST_SAMPLES: usize = 1 << 32;
 /// learning", 2017).
 ///
 /// Clients may drop out at any time, as long as [`threshold`](Self::threshold)
-/// of them stay. Fewer than that many clients cannot help the server to see
-/// more. A server that lies about who dropped out is not detected.
+/// of them stay. A server that works together with fewer clients than that
+/// learns no more. A server that lies about who dropped out is not detected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SecureAggregation {
     pub(super) limit: f64,

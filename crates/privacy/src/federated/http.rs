@@ -1,8 +1,8 @@
 //! Federated learning of processes that talk over HTTP.
 //!
-//! The server is a [`Transport`](super::Transport): it lays requests out, and
-//! clients fetch them, so that only the server needs an address. A client that
-//! vanishes, stalls or sends something else is left out of the round.
+//! The server is a [`Transport`](super::Transport): clients fetch its requests, so
+//! that only the server needs an address. A client that disconnects, takes too
+//! long or sends a malformed answer is left out of the round.
 //!
 //! ```no_run
 //! # use dendra_nn::Sequential;

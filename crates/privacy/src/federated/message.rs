@@ -1,6 +1,9 @@
 //! What server and clients send each other: a byte for the kind, then numbers
 //! with the lowest byte first.
 
+#[cfg(feature = "secure-aggregation")]
+mod secure;
+
 use dendra_autograd::{Entry, EntryMut, Parameters, Path};
 use dendra_tensor::{Error, Result, Tensor};
 
@@ -34,18 +37,8 @@ impl Writer {
         Self(vec![kind as u8])
     }
 
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn u32(&mut self, value: u32) -> &mut Self {
-        self.bytes(&value.to_le_bytes())
-    }
-
     pub(super) fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
-    }
-
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn f64(&mut self, value: f64) -> &mut Self {
-        self.u64(value.to_bits())
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
@@ -136,35 +129,8 @@ impl<'a> Reader<'a> {
         Ok(self.take(N)?.try_into().expect("as many as were taken"))
     }
 
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
     pub(super) fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
-    }
-
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn f64(&mut self) -> Result<f64> {
-        self.u64().map(f64::from_bits)
-    }
-
-    /// As many items as the message says, of `size` bytes each.
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn list(&mut self, size: usize) -> Result<impl Iterator<Item = Reader<'a>>> {
-        let count = self.u32()? as usize;
-        let bytes = self.take(count.saturating_mul(size))?;
-        let what = self.what;
-        Ok(bytes.chunks_exact(size.max(1)).map(move |bytes| Reader { bytes, what }))
-    }
-
-    /// This many whole numbers.
-    #[cfg_attr(not(feature = "secure-aggregation"), allow(dead_code))]
-    pub(super) fn numbers(&mut self, count: usize) -> Result<Vec<u64>> {
-        let bytes = self.take(count.saturating_mul(8))?;
-        let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        Ok(bytes.chunks_exact(8).map(number).collect())
     }
 
     /// Sets the parameters and statistics of a model.
@@ -242,9 +208,6 @@ mod tests {
         assert!(error.contains("other tensors"), "{error}");
         let more = [&whole[..], &[0]].concat();
         assert!(read(&more, &mut model(2)).unwrap_err().to_string().contains("1 bytes follow"));
-        // A list that claims to be longer than the message.
-        let mut reader = Reader::new(&[255, 255, 255, 255, 1], "the test");
-        assert!(reader.list(usize::MAX).err().unwrap().to_string().contains("the test"));
         assert!(Reader::new(&[9], "the test").kind().is_err());
     }
 }

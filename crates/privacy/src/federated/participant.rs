@@ -1,4 +1,4 @@
-//! [`Participant`]: a client of a federation that is in another place.
+//! [`Participant`]: the clients of a federation that run in one process.
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ const MOST_SAMPLES: u64 = 1 << 32;
 
 type Train<'a, M> = Box<dyn FnMut(Task, &mut M) -> Result<usize> + Send + 'a>;
 
-/// What answers the requests of [`Federation::round_over`]: the model of the
-/// clients of one process, and how they train it.
+/// Answers the requests of [`Federation::round_over`] for the clients of one
+/// process. It holds their model and the function that trains it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -131,8 +131,8 @@ impl<'a, M: Parameters<f32> + Clone> Participant<'a, M> {
 }
 
 impl<M: Parameters<f32> + Clone, O: Optimizer<f32>> Federation<M, O> {
-    /// As [`round`](Federation::round), with clients in other places, which
-    /// train at the same time. For clients that train in the same way, the model
+    /// As [`round`](Federation::round), with clients in other processes,
+    /// which train at the same time. For clients that train in the same way, the model
     /// gets the same bits.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::f64::consts::{FRAC_PI_2, LN_2, SQRT_2};
 pub(super) const PAIRS: usize = 128;
 
 /// Adding 1.5·2⁵² rounds to the nearest integer, which is then in the low bits.
-const ROUND: f64 = 6_755_399_441_055_744.0;
+pub(super) const ROUND: f64 = 6_755_399_441_055_744.0;
 
 /// Two independent numbers of the standard normal distribution for each radius
 /// and angle, from 64 random bits of each.

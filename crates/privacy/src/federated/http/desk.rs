@@ -1,5 +1,5 @@
-//! [`Desk`]: where requests lie until the clients fetch them, and answers until
-//! the federation takes them.
+//! [`Desk`]: keeps requests until the clients fetch them, and answers until the
+//! federation takes them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub(super) type Answer = Result<Vec<u8>, String>;
 struct State {
     /// The number of the exchange, from 1.
     exchange: u64,
-    /// When it ends; `None` between two.
+    /// When it ends; `None` between two exchanges.
     until: Option<Instant>,
     longest: usize,
     requests: BTreeMap<usize, Arc<[u8]>>,
@@ -94,7 +94,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Lays requests out, and waits for the answers.
+    /// Offers requests, and waits for the answers.
     pub(super) fn exchange(
         &self,
         requests: Vec<Request>,

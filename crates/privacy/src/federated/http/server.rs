@@ -91,7 +91,7 @@ struct App {
 
 type Shared = State<Arc<App>>;
 
-/// Lays the requests of a federation out for its clients, over HTTP. When it is
+/// Offers the requests of a federation to its clients over HTTP. When it is
 /// dropped, it tells the clients that the training is over.
 #[derive(Debug)]
 pub struct Server {
@@ -147,8 +147,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.app.desk.finish();
         if let Some(runtime) = self.runtime.take() {
-            // Those who wait for a request hear that there will be none, and
-            // those who still compute when they have asked again.
+            // Clients that wait for a request are told now that there will be none,
+            // and clients that still compute when they ask again.
             std::thread::sleep(Duration::from_millis(300));
             runtime.shutdown_timeout(Duration::from_millis(200));
         }
