@@ -283,6 +283,7 @@ impl Builder<'_> {
         };
         let first = node.outputs.first().cloned().unwrap_or_default();
         let node = Node {
+            packed: None,
             action,
             name: if node.name.is_empty() { first } else { node.name.clone() },
             operator: node.operator.clone(),

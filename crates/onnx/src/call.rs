@@ -1,10 +1,14 @@
 //! Runs a plan. A [`Call`] is one call of an operator.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use dendra_autograd::{Param, Var};
+use dendra_tensor::kernels::epilogue::Epilogue;
+use dendra_tensor::kernels::gemm::Panels;
 use dendra_tensor::{Error, Result, Rng, Shape, Tensor};
 
+use crate::fast::finish;
 use crate::ops::Run;
 use crate::plan::{Action, Graph, Node, Plan, Setting, Step};
 use crate::tensor::TypedTensor;
@@ -139,7 +143,7 @@ fn fused_in_place(step: &Step, first: Value, operands: Vec<Option<&Value>>) -> R
     let (Action::Fused(fused), Value::Tensor(first)) = (&step.node.action, first) else {
         return wrong("expected a tensor".to_owned());
     };
-    Ok(vec![fused.finish(first, &operands)?.into()])
+    Ok(vec![fused.with_chain(&operands, |chain| finish(chain, first))?.into()])
 }
 
 /// The outputs of a step.
@@ -149,7 +153,7 @@ pub(crate) fn call(
     running: &Running<'_>,
     scope: &[Option<Held<'_>>],
 ) -> Result<Vec<Value>> {
-    let outputs = Call { node: &step.node, step, inputs, running, scope }.perform()?;
+    let outputs = Call { node: &step.node, step, inputs, running, scope, then: None }.perform()?;
     if outputs.len() < step.outputs.len() {
         return wrong(format!("expected at most {} outputs", outputs.len()));
     }
@@ -164,6 +168,15 @@ pub(crate) struct Call<'a> {
     pub(crate) inputs: Vec<Option<&'a Value>>,
     running: &'a Running<'a>,
     scope: &'a [Option<Held<'a>>],
+    then: Option<&'a Then<'a>>,
+}
+
+/// The element-wise functions after an operator.
+#[derive(Debug)]
+struct Then<'a> {
+    epilogue: Epilogue<'a, f32>,
+    /// Whether the operator applies them.
+    is_taken: Cell<bool>,
 }
 
 /// A graph that an operator runs.
@@ -209,13 +222,39 @@ impl<'a> Call<'a> {
             Action::Fused(fused) => {
                 let (inputs, operands) = self.inputs.split_at(fused.head_inputs);
                 let Some(node) = &fused.head else { return self.refuse("there is no first node") };
-                let head = Call { node, inputs: inputs.to_vec(), ..*self };
-                match head.perform()?.into_iter().next() {
-                    Some(Value::Tensor(x)) => Ok(vec![fused.finish(x, operands)?.into()]),
-                    _ => self.refuse("expected a tensor"),
-                }
+                fused.with_chain(operands, |chain| {
+                    let function = |first: usize, x: &mut [f32]| chain.run(first, x);
+                    let (epilogue, is_taken) = (Epilogue::new(&function), Cell::new(false));
+                    let then = Then { epilogue, is_taken };
+                    let head = Call { node, inputs: inputs.to_vec(), then: Some(&then), ..*self };
+                    match head.perform()?.into_iter().next() {
+                        Some(Value::Tensor(x)) if then.is_taken.get() => Ok(vec![x.into()]),
+                        Some(Value::Tensor(x)) => Ok(vec![finish(chain, x)?.into()]),
+                        _ => self.refuse("expected a tensor"),
+                    }
+                })
             }
         }
+    }
+
+    /// Whether the operator, on floats of 32 bits without a tape, may apply what
+    /// [`then`](Self::then) returns, or has a place for a packed weight.
+    pub(crate) fn is_special(&self) -> bool {
+        self.then.is_some() || self.node.packed.is_some()
+    }
+
+    /// The element-wise functions after the operator, which the operator must
+    /// apply once it has asked for them.
+    pub(crate) fn then(&self) -> Epilogue<'a, f32> {
+        let Some(then) = self.then else { return Epilogue::NONE };
+        then.is_taken.set(true);
+        then.epilogue
+    }
+
+    /// The weight in the layout of the kernels, which `pack` returns, if it is
+    /// constant.
+    pub(crate) fn packed(&self, pack: impl FnOnce() -> Vec<Panels<f32>>) -> &[Panels<f32>] {
+        self.node.packed.as_ref().map_or(&[], |packed| packed.get_or_init(pack))
     }
 
     /// The domain of the operator.

@@ -1,7 +1,9 @@
 //! A plan: a graph as a list of steps over numbered slots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use dendra_tensor::kernels::gemm::Panels;
 
 use crate::fast::Fused;
 use crate::ops::Operator;
@@ -43,6 +45,25 @@ pub(crate) struct Node {
     /// The version of the operator set.
     pub(crate) version: i64,
     pub(crate) attributes: BTreeMap<String, Setting>,
+    /// The place for a constant weight in the layout of the kernels.
+    pub(crate) packed: Option<Arc<Packed>>,
+}
+
+/// A constant weight in the layout of the kernels, which the first call fills.
+pub(crate) type Packed = OnceLock<Vec<Panels<f32>>>;
+
+impl Node {
+    /// The same with another operator, and no place for a packed weight.
+    pub(crate) fn with(&self, operator: &'static Operator) -> Self {
+        Self {
+            action: Action::Operator(operator),
+            name: self.name.clone(),
+            operator: self.operator.clone(),
+            version: self.version,
+            attributes: self.attributes.clone(),
+            packed: None,
+        }
+    }
 }
 
 /// A graph that a node runs.

@@ -81,29 +81,44 @@ impl Link {
     }
 }
 
-/// Applies functions to the elements of a tensor, in place if its memory is not
-/// shared.
-pub(crate) fn apply(links: &[Link], mut x: Tensor<f32>, operands: &[Tensor<f32>]) -> Tensor<f32> {
-    let operands: Vec<Tensor<f32>> = operands.iter().map(Tensor::contiguous).collect();
-    let operands: Vec<&[f32]> =
-        operands.iter().map(|x| x.as_slice().expect("made contiguous")).collect();
-    let cost = links.iter().map(Link::cost).sum();
-    for_each_chunk(x.make_mut(), TASK, cost, |task, x| {
-        let mut kept = [0.0; BLOCK];
+/// Functions and the elements of their operands.
+pub(crate) struct Chain<'a> {
+    pub(crate) links: &'a [Link],
+    pub(crate) operands: &'a [&'a [f32]],
+}
+
+impl Chain<'_> {
+    /// Applies the functions to the elements of a tensor, in place if its memory
+    /// is not shared.
+    pub(crate) fn apply(&self, mut x: Tensor<f32>) -> Tensor<f32> {
+        let cost = self.links.iter().map(Link::cost).sum();
+        for_each_chunk(x.make_mut(), TASK, cost, |task, x| self.run(task * TASK, x));
+        x
+    }
+
+    /// Applies the functions to elements from a position on.
+    pub(crate) fn run(&self, first: usize, x: &mut [f32]) {
+        if self.links.contains(&Link::Keep) {
+            self.run_keeping(first, x, &mut [0.0; BLOCK]);
+        } else {
+            self.run_keeping(first, x, &mut []);
+        }
+    }
+
+    fn run_keeping(&self, first: usize, x: &mut [f32], kept: &mut [f32]) {
         for (index, x) in x.chunks_mut(BLOCK).enumerate() {
-            let first = task * TASK + index * BLOCK;
-            for link in links {
+            let first = first + index * BLOCK;
+            for link in self.links {
                 match link {
                     Link::Unary(function) => unary(*function, x),
                     Link::Binary(function, source) => {
-                        binary(*function, *source, x, first, &kept, &operands);
+                        binary(*function, *source, x, first, kept, self.operands);
                     }
                     Link::Keep => kept[..x.len()].copy_from_slice(x),
                 }
             }
         }
-    });
-    x
+    }
 }
 
 /// Replaces each element by a function of it.
@@ -276,8 +291,15 @@ mod tests {
             ];
             let scaled = columns.sub(&x.mul(&channels).unwrap()).unwrap();
             let expected = scaled.hardswish().add(&other).unwrap().sigmoid().gelu();
-            let found = apply(&links, x, &[channels, columns, other]);
-            assert_eq!(found.to_vec(), expected.to_vec());
+            let operands = [&channels, &columns, &other].map(|x| x.as_slice().unwrap());
+            let chain = Chain { links: &links, operands: &operands };
+            // Parts of any length have the same bits.
+            let mut parts = x.to_vec();
+            for (index, part) in parts.chunks_mut(1333).enumerate() {
+                chain.run(index * 1333, part);
+            }
+            assert_eq!(parts, expected.to_vec());
+            assert_eq!(chain.apply(x).to_vec(), expected.to_vec());
         }
     }
 }

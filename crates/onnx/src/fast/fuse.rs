@@ -8,13 +8,12 @@ use dendra_tensor::Shape;
 use super::Fused;
 use super::chain::{Binary, Link, Source, Unary};
 use super::lower::name;
-use super::rewrite::rewrite;
 use super::specialise::Known;
 use crate::element::ElementType;
 use crate::plan::{Action, Node, Setting, Step};
 
-/// The largest number of functions between an element and its second use.
-const LONGEST_DETOUR: usize = 8;
+/// The largest number of functions between an element and its last use.
+const LONGEST_DETOUR: usize = 12;
 
 /// Operators whose output is a view of their input, which must not be
 /// overwritten while they run.
@@ -32,8 +31,7 @@ const VIEWS: [&str; 10] = [
 ];
 
 /// Fuses steps in which each computes a value that only the next one reads.
-pub(super) fn fuse(steps: Vec<Step>, known: &mut Vec<Known>, outputs: &[usize]) -> Vec<Step> {
-    let steps = rewrite(steps, known);
+pub(super) fn fuse(steps: Vec<Step>, known: &[Known], outputs: &[usize]) -> Vec<Step> {
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); known.len()];
     for (index, step) in steps.iter().enumerate() {
         for id in step.reads() {
@@ -176,6 +174,7 @@ impl Fuser<'_> {
         inputs.extend(chain.operands.iter().map(|&id| Some(id)));
         let fused = Fused { head, head_inputs, links: chain.links };
         let node = Node {
+            packed: None,
             action: Action::Fused(fused),
             name: node.name.clone(),
             operator: names.join("+"),
@@ -204,44 +203,45 @@ impl Fuser<'_> {
         }
         match self.readers[id][..] {
             [reader] => self.link(reader, id),
-            [first, second] => self.detour(id, first, second),
-            _ => None,
+            [first, ..] => self.detour(id, first),
+            [] => None,
         }
     }
 
-    /// A chain that starts at a value and ends with a function of the result
-    /// and the value itself, such as x · σ(x).
-    fn detour(&self, id: usize, first: usize, second: usize) -> Option<Chain> {
+    /// A chain that starts at a value and ends with the last of several
+    /// functions of the value itself, such as x · σ(x).
+    fn detour(&self, id: usize, first: usize) -> Option<Chain> {
         let mut chain = Chain { links: vec![Link::Keep], ..Chain::default() };
-        let (mut at, mut reader) = (id, first);
+        let (mut at, mut reader, mut left) = (id, first, self.readers[id].len());
         for _ in 0..LONGEST_DETOUR {
-            let link = self.link(reader, at)?;
-            if link.keeps() || link.operands.contains(&id) {
-                return None;
-            }
-            chain.append(link);
+            chain.append(self.link_to(reader, at, id)?);
             at = self.output(reader)?;
-            if self.is_output[at] {
-                return None;
-            }
-            let [next] = self.readers[at][..] else { return None };
-            reader = next;
-            if reader == second {
-                let step = self.steps[reader].as_ref()?;
-                let function = function(&step.node)?;
-                let [Some(x), Some(y)] = step.inputs[..] else { return None };
-                self.fits(reader, at)?;
-                let function = match (x == at && y == id, x == id && y == at) {
-                    (true, _) => function,
-                    (_, true) => turned(function),
-                    _ => return None,
-                };
-                chain.binary(function, Source::Kept);
-                chain.steps.push(reader);
+            left -= usize::from(self.readers[id].contains(&reader));
+            if left == 0 {
                 return Some(chain);
+            }
+            match self.readers[at][..] {
+                [next] if !self.is_output[at] => reader = next,
+                _ => return None,
             }
         }
         None
+    }
+
+    /// Converts a step to functions of the elements of an input and of a kept
+    /// value.
+    fn link_to(&self, index: usize, id: usize, kept: usize) -> Option<Chain> {
+        let step = self.steps[index].as_ref()?;
+        if let (Some(function), [Some(x), Some(y)]) = (function(&step.node), &step.inputs[..])
+            && ([*x, *y] == [id, kept] || [*x, *y] == [kept, id])
+        {
+            self.fits(index, id)?;
+            let mut chain = Chain { steps: vec![index], ..Chain::default() };
+            chain.binary(if *x == id { function } else { turned(function) }, Source::Kept);
+            return Some(chain);
+        }
+        let link = self.link(index, id)?;
+        (!link.keeps() && !link.operands.contains(&kept)).then_some(link)
     }
 
     /// Whether the output of a step has the type and shape of one of its inputs.
@@ -331,7 +331,7 @@ impl Fuser<'_> {
 }
 
 /// A function of two elements.
-fn function(node: &Node) -> Option<Binary> {
+pub(super) fn function(node: &Node) -> Option<Binary> {
     Some(match name(node) {
         _ if node.version < 7 => return None,
         "Add" | "Sum" => Binary::Add,

@@ -11,6 +11,7 @@
 mod chain;
 mod fuse;
 mod lower;
+mod pack;
 mod quantised;
 mod rewrite;
 mod shapes;
@@ -22,8 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dendra_autograd::Param;
 use dendra_tensor::{Error, Result};
 
-use self::chain::{Link, Source, apply};
+use self::chain::{Chain, Link, Source};
 use self::lower::lower;
+use self::pack::Weights;
 use self::specialise::Signature;
 use crate::call::{Running, Watch, run};
 use crate::plan::{Node, Plan};
@@ -47,15 +49,14 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    /// The functions applied to the output of the operator, or to the first
-    /// input.
-    pub(crate) fn finish(
+    /// The result of `run` for the functions with these operands.
+    pub(crate) fn with_chain<R>(
         &self,
-        x: TypedTensor,
         operands: &[Option<&Value>],
-    ) -> Result<TypedTensor> {
+        run: impl FnOnce(&Chain<'_>) -> Result<R>,
+    ) -> Result<R> {
         let operand = |value: &Option<&Value>| match value {
-            Some(value) => Ok(value.tensor()?.f32()?.value().clone()),
+            Some(value) => Ok(value.tensor()?.f32()?.value().contiguous()),
             None => Err(Error::argument("onnx", "an operand was not computed")),
         };
         let operands = operands.iter().map(operand).collect::<Result<Vec<_>>>()?;
@@ -68,10 +69,17 @@ impl Fused {
         if !self.links.iter().all(fits) {
             return Err(Error::shape("onnx", "an operand has an unexpected shape"));
         }
-        match x.data {
-            Data::F32(x) => Ok(apply(&self.links, x.into_value(), &operands).into()),
-            _ => Err(x.unexpected("floats")),
-        }
+        let operands: Vec<&[f32]> =
+            operands.iter().map(|x| x.as_slice().expect("made contiguous")).collect();
+        run(&Chain { links: &self.links, operands: &operands })
+    }
+}
+
+/// Applies the functions of a chain to a tensor of floats.
+pub(crate) fn finish(chain: &Chain<'_>, x: TypedTensor) -> Result<TypedTensor> {
+    match x.data {
+        Data::F32(x) => Ok(chain.apply(x.into_value()).into()),
+        _ => Err(x.unexpected("floats")),
     }
 }
 
@@ -80,6 +88,7 @@ impl Fused {
 #[derive(Debug, Default)]
 pub(crate) struct Fast {
     plans: Mutex<Plans>,
+    weights: Weights,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +104,7 @@ struct Plans {
 impl Fast {
     /// Removes the plans, which contain the values of the parameters.
     pub(crate) fn clear(&mut self) {
-        *self.plans.get_mut().unwrap_or_else(PoisonError::into_inner) = Plans::default();
+        *self = Self::default();
     }
 
     /// The outputs of a plan, computed by the fastest available plan.
@@ -108,7 +117,8 @@ impl Fast {
     ) -> Result<Vec<Value>> {
         let (lowered, signature, special) = self.find(plan, parameters, &given);
         let Some(special) = special else {
-            let (outputs, special) = specialise::run(&lowered, &signature, given, watch)?;
+            let (outputs, special) =
+                specialise::run(&lowered, &signature, given, &self.weights, watch)?;
             self.keep(signature, special);
             return Ok(outputs);
         };

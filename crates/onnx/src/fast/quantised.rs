@@ -306,6 +306,7 @@ fn with(
     outputs: Vec<Option<usize>>,
 ) -> Step {
     let node = Node {
+        packed: None,
         action: Action::Operator(operator),
         name: step.node.name.clone(),
         operator: operator.name.to_owned(),

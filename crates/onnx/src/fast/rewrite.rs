@@ -1,10 +1,11 @@
 //! Rewrites operators to a form that suits the kernels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use dendra_tensor::{Shape, Tensor};
 
+use super::fuse::function;
 use super::lower::{name, scale_of};
 use super::specialise::Known;
 use crate::element::ElementType;
@@ -13,11 +14,45 @@ use crate::plan::{Action, Node, Step};
 use crate::tensor::TypedTensor;
 
 /// Steps that compute the same result.
-pub(super) fn rewrite(steps: Vec<Step>, known: &mut Vec<Known>) -> Vec<Step> {
+pub(super) fn rewrite(steps: Vec<Step>, known: &mut Vec<Known>, outputs: &[usize]) -> Vec<Step> {
     let steps = steps.into_iter().flat_map(|step| normalisation(step, known));
     let mut steps: Vec<Step> = steps.collect();
     steps.iter_mut().for_each(|step| reorder(step, known));
+    spread_where_read(&mut steps, known, outputs);
     steps
+}
+
+/// Removes `Expand` before functions of two elements, which spread their
+/// operands themselves.
+fn spread_where_read(steps: &mut Vec<Step>, known: &[Known], outputs: &[usize]) {
+    let mut sources: HashMap<usize, usize> = HashMap::new();
+    for step in &mut *steps {
+        if let ("Expand", Some(Some(x)), [Some(y)]) =
+            (name(&step.node), step.inputs.first(), &step.outputs[..])
+        {
+            sources.insert(*y, *x);
+        }
+        if function(&step.node).is_none() || step.inputs.len() != 2 {
+            continue;
+        }
+        for index in [0, 1] {
+            let shape = |id: Option<usize>| Some(&known[id?].form.as_ref()?.1);
+            let source = step.inputs[index].and_then(|id| sources.get(&id)).copied();
+            let (Some(x), Some(other), Some(output)) =
+                (shape(source), shape(step.inputs[1 - index]), shape(step.outputs[0]))
+            else {
+                continue;
+            };
+            if x.broadcast(other, "Expand").is_ok_and(|shape| shape == *output) {
+                step.inputs[index] = source;
+            }
+        }
+    }
+    let read: HashSet<usize> = steps.iter().flat_map(Step::reads).collect();
+    steps.retain(|step| {
+        name(&step.node) != "Expand"
+            || step.writes().any(|id| read.contains(&id) || outputs.contains(&id))
+    });
 }
 
 /// Rewrites a batch normalization with constants as a product and a sum.
@@ -59,6 +94,7 @@ fn normalisation(step: Step, known: &mut Vec<Known>) -> Vec<Step> {
             Some(known.len() - 1)
         };
         let node = Node {
+            packed: None,
             action: Action::Operator(ops::find("", operator).expect("a standard operator")),
             name: step.node.name.clone(),
             operator: operator.to_owned(),
@@ -94,11 +130,5 @@ fn reorder(step: &mut Step, known: &mut Vec<Known>) {
         step.inputs[index] = Some(known.len());
         known.push(Known { constant: Some(x.into()), form: None });
     }
-    step.node = Arc::new(Node {
-        action: Action::Operator(operator),
-        name: step.node.name.clone(),
-        operator: step.node.operator.clone(),
-        version: step.node.version,
-        attributes: step.node.attributes.clone(),
-    });
+    step.node = Arc::new(step.node.with(operator));
 }

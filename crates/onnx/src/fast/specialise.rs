@@ -11,6 +11,8 @@ use dendra_tensor::{Error, Result, Shape};
 
 use super::fuse::fuse;
 use super::lower::name;
+use super::pack::Weights;
+use super::rewrite::rewrite;
 use super::shapes::deciding;
 use crate::call::{Held, Running, Watch, perform};
 use crate::element::ElementType;
@@ -82,6 +84,7 @@ pub(super) fn run(
     plan: &Plan,
     signature: &Signature,
     given: Vec<(usize, Value)>,
+    weights: &Weights,
     watch: Option<Watch<'_>>,
 ) -> Result<(Vec<Value>, Plan)> {
     let mut tracer = Tracer {
@@ -115,7 +118,7 @@ pub(super) fn run(
         .map(|&id| tracer.values[id].as_ref().expect("an output is held").get().clone())
         .collect();
     let Tracer { steps, known, .. } = tracer;
-    Ok((values, assemble(steps, known, &inputs, &outputs)))
+    Ok((values, assemble(steps, known, &inputs, &outputs, weights)))
 }
 
 /// A recorded run. Values are numbered across all graphs.
@@ -299,7 +302,13 @@ fn constant(value: Value) -> Known {
 }
 
 /// The plan of the required steps.
-fn assemble(steps: Vec<Step>, mut known: Vec<Known>, inputs: &[usize], outputs: &[usize]) -> Plan {
+fn assemble(
+    steps: Vec<Step>,
+    mut known: Vec<Known>,
+    inputs: &[usize],
+    outputs: &[usize],
+    weights: &Weights,
+) -> Plan {
     let mut is_needed = vec![false; known.len()];
     outputs.iter().for_each(|&id| is_needed[id] = true);
     let mut kept: Vec<Step> = Vec::new();
@@ -310,7 +319,9 @@ fn assemble(steps: Vec<Step>, mut known: Vec<Known>, inputs: &[usize], outputs: 
         }
     }
     kept.reverse();
-    let kept = fuse(kept, &mut known, outputs);
+    let mut kept = rewrite(kept, &mut known, outputs);
+    weights.place(&mut kept, &known);
+    let kept = fuse(kept, &known, outputs);
     // Inputs come first.
     let mut slots: Vec<Option<usize>> = vec![None; known.len()];
     let mut plan = Plan::default();

@@ -109,6 +109,7 @@ pub(super) fn convert(x: &TypedTensor, to: ElementType, saturate: bool) -> Resul
         }
         (Data::F32(_) | Data::F64(_), _) => Ok(TypedTensor::real(to, x.reals()?)),
         (_, Kind::Single(Some(_))) => narrowed(to, x.reals()?, saturate),
+        (Data::Bool(x), Kind::Single(None)) => Ok(x.map(|x| f32::from(u8::from(x))).into()),
         _ => Ok(TypedTensor::whole(to, x.wholes()?)),
     }
 }

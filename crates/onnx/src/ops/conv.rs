@@ -1,8 +1,9 @@
 //! Convolutions.
 
 use dendra_autograd::Var;
+use dendra_tensor::ops::conv2d::Conv2d;
 use dendra_tensor::{
-    ConvOptions, ConvTransposeOptions, Float, Ops, PadMode, Result, Shape, Tensor,
+    Conv2dOptions, ConvOptions, ConvTransposeOptions, Float, Ops, PadMode, Result, Shape, Tensor,
 };
 
 use super::pool::{Window, window};
@@ -25,6 +26,9 @@ fn conv(call: &Call<'_>) -> Result<TypedTensor> {
     let kernel = weight.shape().get(2..).unwrap_or_default().to_vec();
     let window = window(call, x.shape(), Some(&kernel))?;
     let groups = usize::try_from(call.int("group", 1)).unwrap_or(0);
+    if call.is_special() && matches!(kernel.len(), 1 | 2) {
+        return fused(call, &window, groups);
+    }
     match call.optional(2)? {
         Some(bias) => floats!(x, [weight, bias], |x, others| {
             convolution(x, others[0], Some(others[1]), &window, groups)?
@@ -35,6 +39,46 @@ fn conv(call: &Call<'_>) -> Result<TypedTensor> {
     }
 }
 
+/// A convolution along one or two axes with the functions that follow it.
+fn fused(call: &Call<'_>, window: &Window, groups: usize) -> Result<TypedTensor> {
+    let (x, padding) = padded(call.tensor(0)?.f32()?.value(), window)?;
+    let weight = call.tensor(1)?.f32()?.value().clone();
+    let bias = call.optional(2)?.map(|bias| bias.f32()).transpose()?;
+    let is_row = window.kernel.len() == 1;
+    // A sequence is an image with one row.
+    let [x, weight] = match is_row {
+        true => [x.unsqueeze(2)?, weight.unsqueeze(2)?],
+        false => [x, weight],
+    };
+    let along = |list: &[usize], one: usize| match *list {
+        [rows, columns] => [rows, columns],
+        _ => [one, list[0]],
+    };
+    let options = Conv2dOptions {
+        stride: along(&window.stride, 1),
+        padding: along(&padding, 0),
+        dilation: along(&window.dilation, 1),
+        groups,
+    };
+    let inputs: Vec<&Tensor<f32>> = [&x, &weight].into_iter().chain(bias.map(Var::value)).collect();
+    let conv = Conv2d { options };
+    let panels = call.packed(|| conv.packed(x.shape(), &weight).unwrap_or_default());
+    let y = conv.forward_then(&inputs, panels, call.then())?;
+    Ok(if is_row { y.squeeze(2)? } else { y }.into())
+}
+
+/// The input with the padding that differs on both sides, and the padding that
+/// is left to the convolution.
+fn padded<X: Ops>(x: &X, window: &Window) -> Result<(X, Vec<usize>)> {
+    if window.before == window.after {
+        return Ok((x.clone(), window.before.clone()));
+    }
+    let sides = window.before.iter().zip(&window.after).rev();
+    let padding: Vec<[isize; 2]> =
+        sides.map(|(&before, &after)| [before as isize, after as isize]).collect();
+    Ok((x.pad(&padding, PadMode::Constant(0.0))?, vec![0; padding.len()]))
+}
+
 /// A convolution along one, two or three axes.
 pub(super) fn convolution<T: Float>(
     x: &Var<T>,
@@ -43,24 +87,12 @@ pub(super) fn convolution<T: Float>(
     window: &Window,
     groups: usize,
 ) -> Result<Var<T>> {
-    let symmetric = window.before == window.after;
-    // Padding that differs on both sides is added separately.
-    let padded;
-    let x = if symmetric {
-        x
-    } else {
-        let sides = window.before.iter().zip(&window.after).rev();
-        let padding: Vec<[isize; 2]> =
-            sides.map(|(&before, &after)| [before as isize, after as isize]).collect();
-        padded = x.pad(&padding, PadMode::Constant(0.0))?;
-        &padded
-    };
-    let padding = if symmetric { &window.before } else { &vec![0; window.before.len()] };
+    let (x, padding) = padded(x, window)?;
     let (stride, dilation) = (&window.stride, &window.dilation);
     macro_rules! along {
         ($conv:ident) => {{
             let all = |list: &[usize]| list.try_into().expect("one number for each axis");
-            let (stride, padding, dilation) = (all(stride), all(padding), all(dilation));
+            let (stride, padding, dilation) = (all(stride), all(&padding), all(dilation));
             x.$conv(weight, bias, ConvOptions { stride, padding, dilation, groups })
         }};
     }

@@ -1,5 +1,6 @@
 //! Elements by index: gathering, scattering, ordering.
 
+use dendra_autograd::Var;
 use dendra_tensor::{Error, Ops, Result, Shape, Tensor};
 
 use super::shape::check_size;
@@ -272,12 +273,20 @@ fn one_hot(call: &Call<'_>) -> Result<TypedTensor> {
     check_size(&shape)?;
     let inner: usize = after.iter().product();
     let indices = indices.reals()?.to_vec();
-    let mut which = vec![0; shape.elements()];
-    for (i, &index) in indices.iter().enumerate() {
-        if let Ok(index) = from_front(index as i64, depth) {
-            which[(i / inner * depth + index) * inner + i % inner] = 1;
-        }
+    let places = indices.iter().enumerate().filter_map(|(i, &index)| {
+        let index = from_front(index as i64, depth).ok()?;
+        Some((i / inner * depth + index) * inner + i % inner)
+    });
+    if let (Data::F32(x), None) = (&values.data, values.f32().ok().and_then(Var::tape)) {
+        let values_of = x.value().to_vec();
+        let hot = Tensor::build(shape, |out| {
+            out.fill(values_of[0]);
+            places.for_each(|place| out[place] = values_of[1]);
+        });
+        return Ok(values.with(Data::F32(Var::new(hot))));
     }
+    let mut which = vec![0; shape.elements()];
+    places.for_each(|place| which[place] = 1);
     values.take(&which, shape)
 }
 

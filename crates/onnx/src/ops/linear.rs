@@ -1,7 +1,10 @@
 //! Matrix products.
 
 use dendra_autograd::Var;
-use dendra_tensor::{Ops, Result, Tensor};
+use dendra_tensor::kernels::gemm::Panels;
+use dendra_tensor::ops::linear::Linear;
+use dendra_tensor::ops::matmul::MatMul;
+use dendra_tensor::{Float, Ops, Result, Tensor};
 
 use super::arithmetic::{add_two, mul_two};
 use super::{Operator, one};
@@ -12,7 +15,24 @@ pub(super) const TABLE: &[Operator] =
     &[one("Det", det), one("Einsum", einsum), one("Gemm", gemm), one("MatMul", matmul)];
 
 fn matmul(call: &Call<'_>) -> Result<TypedTensor> {
-    product(call.tensor(0)?, call.tensor(1)?)
+    let (a, b) = (call.tensor(0)?, call.tensor(1)?);
+    if call.is_special() && a.rank() > 1 && b.rank() > 1 {
+        let [a, b] = [a.f32()?.value(), b.f32()?.value()];
+        let panels = call.packed(|| vec![panels(b, false)]).first();
+        return Ok(MatMul.forward_then([a, b], panels, call.then())?.into());
+    }
+    product(a, b)
+}
+
+/// A constant weight, which is contiguous, or its transpose in the layout of the
+/// kernels.
+fn panels(weight: &Tensor<f32>, is_turned: bool) -> Panels<f32> {
+    let &[rows, columns] = &weight.shape()[..] else { return Panels::none() };
+    match weight.as_slice() {
+        Some(elements) if is_turned => f32::gemm_panels([columns, rows], (elements, [1, columns])),
+        Some(elements) => f32::gemm_panels([rows, columns], (elements, [columns, 1])),
+        None => Panels::none(),
+    }
 }
 
 /// The matrix product; integers are exact up to 2⁵³.
@@ -31,6 +51,11 @@ fn gemm(call: &Call<'_>) -> Result<TypedTensor> {
     if call.flag("transB") && alpha == 1.0 && beta == 1.0 && a.element().is_float() {
         // A linear layer.
         if let Some(bias) = c.filter(|c| c.rank() == 1 && c.shape()[0] == b.shape()[0]) {
+            if call.is_special() {
+                let inputs = [a.f32()?.value(), b.f32()?.value(), bias.f32()?.value()];
+                let panels = call.packed(|| vec![panels(inputs[1], true)]).first();
+                return Ok(Linear.forward_then(&inputs, panels, call.then())?.into());
+            }
             return floats!(a, [b, bias], |x, others| x.linear(others[0], Some(others[1]))?);
         }
     }

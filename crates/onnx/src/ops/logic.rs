@@ -21,21 +21,19 @@ pub(super) const TABLE: &[Operator] = &[
     one("Xor", xor),
 ];
 
-fn and(call: &Call<'_>) -> Result<TypedTensor> {
-    booleans(call, &|a, b| a & b)
+macro_rules! booleans {
+    ($($name:ident $method:ident;)*) => {$(
+        fn $name(call: &Call<'_>) -> Result<TypedTensor> {
+            let [a, b] = aligned(call)?;
+            Ok(a.bools()?.$method(b.bools()?)?.into())
+        }
+    )*};
 }
 
-fn or(call: &Call<'_>) -> Result<TypedTensor> {
-    booleans(call, &|a, b| a | b)
-}
-
-fn xor(call: &Call<'_>) -> Result<TypedTensor> {
-    booleans(call, &|a, b| a ^ b)
-}
-
-fn booleans(call: &Call<'_>, f: &dyn Fn(bool, bool) -> bool) -> Result<TypedTensor> {
-    let [a, b] = aligned(call)?;
-    Ok(zip(a.bools()?, b.bools()?, f)?.into())
+booleans! {
+    and logical_and;
+    or logical_or;
+    xor logical_xor;
 }
 
 fn not(call: &Call<'_>) -> Result<TypedTensor> {
@@ -57,7 +55,7 @@ fn aligned(call: &Call<'_>) -> Result<[TypedTensor; 2]> {
 }
 
 macro_rules! comparisons {
-    ($($name:ident $symbol:tt $method:ident;)*) => {$(
+    ($($name:ident $method:ident;)*) => {$(
         fn $name(call: &Call<'_>) -> Result<TypedTensor> {
             let [a, b] = aligned(call)?;
             let found = match (&a.data, &b.data) {
@@ -72,24 +70,21 @@ macro_rules! comparisons {
 }
 
 comparisons! {
-    greater > gt;
-    greater_or_equal >= ge;
-    less < lt;
-    less_or_equal <= le;
+    equal_numbers eq_elements;
+    greater gt;
+    greater_or_equal ge;
+    less lt;
+    less_or_equal le;
 }
 
 fn equal(call: &Call<'_>) -> Result<TypedTensor> {
     let [a, b] = aligned(call)?;
-    let same = match (&a.data, &b.data) {
-        (Data::F32(a), Data::F32(b)) => zip(a.value(), b.value(), &|a, b| a == b)?,
-        (Data::F64(a), Data::F64(b)) => zip(a.value(), b.value(), &|a, b| a == b)?,
-        (Data::Text(..), Data::Text(..)) => {
-            let (x, y) = (a.strings()?, b.strings()?);
-            let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
-            zip(&indices(&a), &indices(&b), &|i, j| x[i as usize] == y[j as usize])?
-        }
-        _ => zip(&a.wholes()?, &b.wholes()?, &|a, b| a == b)?,
-    };
+    if !matches!((&a.data, &b.data), (Data::Text(..), Data::Text(..))) {
+        return equal_numbers(call);
+    }
+    let (x, y) = (a.strings()?, b.strings()?);
+    let indices = |x: &TypedTensor| Tensor::from_fn(x.shape().clone(), |i| i as i64);
+    let same = zip(&indices(&a), &indices(&b), &|i, j| x[i as usize] == y[j as usize])?;
     Ok(same.into())
 }
 
