@@ -77,7 +77,7 @@ impl SequentialBuilder {
     /// Adds any module, which keeps its parameters: a layer after `init`, an
     /// encoder of a transformer, a module of another crate. A trial run on zeros
     /// determines the shape of its output.
-    pub fn module(self, module: impl Module + Clone + Send + Sync + 'static) -> Self {
+    pub fn module(self, module: impl Module + Clone + Send + 'static) -> Self {
         self.planned(LayerPlan::own(own::module::<f32, _>(module)))
     }
 
