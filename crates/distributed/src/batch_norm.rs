@@ -43,8 +43,9 @@ impl<T: Float> SharedBatchNorm<T> for OfAllShards {
         let found = self.meeting.meet(self.place, moments).ok_or_else(ended)?;
         let Values::Moments { count, means, squares } = &*found else { return Err(ended()) };
         if *count == 1 && channels > 0 {
-            let message = "expected a batch with at least two elements per channel, got one in all shards: use \
-                           larger batches, or leave out a last batch of one sample (`drop_last`)";
+            let message = "expected a batch with at least two elements per channel, got one in \
+                           all shards: use larger batches, or leave out a last batch of one \
+                           sample (`drop_last`)";
             return Err(Error::shape("batch_norm", message));
         }
         let tensor = |of: &dyn Fn(usize) -> f64| {
