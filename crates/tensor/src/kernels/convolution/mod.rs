@@ -75,6 +75,10 @@ pub(crate) struct Finish<'a, T> {
     pub(crate) then: Epilogue<'a, T>,
 }
 
+/// What becomes of the output of some images, which is not kept: its arguments
+/// are that output and these images' parts of two results.
+pub(crate) type Through<'a, T, U> = dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync + 'a;
+
 impl<'a, T> Finish<'a, T> {
     /// Adds a bias, if there is one.
     pub(crate) fn with(bias: Option<&'a [T]>) -> Self {
@@ -291,7 +295,7 @@ impl Convolution {
         [x, weight]: [&[T]; 2],
         bias: Option<&[T]>,
         (y, other): (&mut [T], &mut [U]),
-        then: &(dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync),
+        then: &Through<'_, T, U>,
     ) {
         let (weight, images) = (self.arranged(weight, &[]), self.images_per_task());
         let parts = [y.len(), other.len()].map(|length| length / self.images.max(1));
