@@ -79,6 +79,10 @@ pub(crate) struct Finish<'a, T> {
     pub(crate) then: Epilogue<'a, T>,
 }
 
+/// What becomes of the output of some images, which is not kept: its arguments
+/// are that output and these images' parts of two results.
+pub(crate) type Through<'a, T, U> = dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync + 'a;
+
 impl<'a, T> Finish<'a, T> {
     /// Adds a bias, if there is one.
     pub(crate) fn with(bias: Option<&'a [T]>) -> Self {
