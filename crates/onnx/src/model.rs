@@ -173,11 +173,7 @@ impl Model {
     /// # Errors
     ///
     /// When the model has no such node, or its first input is a parameter.
-    pub fn replace_head(
-        &mut self,
-        node: &str,
-        head: impl Module + Send + 'static,
-    ) -> Result<()> {
+    pub fn replace_head(&mut self, node: &str, head: impl Module + Send + 'static) -> Result<()> {
         let refuse = |message: String| Err(Error::argument("onnx::Model::replace_head", message));
         let Some(step) = self.plan.steps.iter().find(|step| step.node.name == node) else {
             let last = self.plan.steps.iter().rev().take(5).map(|step| step.node.name.as_str());

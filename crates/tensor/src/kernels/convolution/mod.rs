@@ -32,10 +32,6 @@ use super::windows::{Sliding, Windows};
 use crate::buffer::Buffer;
 use crate::element::Float;
 
-/// What takes the output of some images instead of storing it, with the parts of
-/// two other tensors that belong to these images.
-type Through<'a, T, U> = dyn Fn(&mut [T], &mut [T], &mut [U]) + Sync + 'a;
-
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Convolution {
