@@ -176,7 +176,7 @@ impl Model {
     pub fn replace_head(
         &mut self,
         node: &str,
-        head: impl Module + Send + Sync + 'static,
+        head: impl Module + Send + 'static,
     ) -> Result<()> {
         let refuse = |message: String| Err(Error::argument("onnx::Model::replace_head", message));
         let Some(step) = self.plan.steps.iter().find(|step| step.node.name == node) else {
