@@ -106,7 +106,7 @@ impl<T: Float> SyncBatchNorm<T> {
             let factor = -weights[channel].to_f64() / deviation / self.count;
             T::from_f64(all[index] * factor)
         };
-        let slope = Tensor::from_fn([channels], |channel| factor(channel));
+        let slope = Tensor::from_fn([channels], &factor);
         let shift = Tensor::from_fn([channels], |channel| factor(channels + channel));
         Some(self.norm.forward(&[x, &slope, &shift]).0)
     }

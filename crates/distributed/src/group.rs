@@ -22,6 +22,9 @@ pub(crate) struct Group<'w> {
     exchanges: AtomicU64,
 }
 
+/// A message of two.
+type Both = dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>;
+
 impl<'w> Group<'w> {
     pub(crate) fn new(world: &'w dyn Communicator) -> Self {
         Self { world, exchanges: AtomicU64::new(0) }
@@ -88,11 +91,7 @@ impl<'w> Group<'w> {
     /// Combines a message of each process in the order of the tree; each process
     /// has the result afterwards. `both` takes the message of the lower ranks
     /// first.
-    pub(crate) fn combine(
-        &self,
-        mut own: Vec<u8>,
-        both: &dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>,
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn combine(&self, mut own: Vec<u8>, both: &Both) -> Result<Vec<u8>> {
         for partner in self.partners() {
             let other = self.exchange(partner, own.clone())?;
             own = match partner < self.rank() {
