@@ -258,15 +258,6 @@ macro_rules! elements {
         }
     )*};
 }
-// SAFETY: zero bits are the number 0, and the types are `u16` without padding.
-unsafe impl bytemuck::Zeroable for f16 {}
-// SAFETY: as above; every bit pattern is a value.
-unsafe impl bytemuck::Pod for f16 {}
-// SAFETY: as for `f16`.
-unsafe impl bytemuck::Zeroable for bf16 {}
-// SAFETY: as for `f16`.
-unsafe impl bytemuck::Pod for bf16 {}
-
 elements! {
     f32: true; f64: true; f16: true; bf16: true;
     u8: true; u16: true; u32: true; u64: true; usize: true;

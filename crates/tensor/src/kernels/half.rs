@@ -4,6 +4,16 @@
 //! `f16`, the CPUs with AVX2 also have instructions, which give the same bits.
 
 use super::simd;
+use crate::half::{bf16, f16};
+
+// SAFETY: zero bits are the number 0, and the types are `u16` without padding.
+unsafe impl bytemuck::Zeroable for f16 {}
+// SAFETY: as above; every bit pattern is a value.
+unsafe impl bytemuck::Pod for f16 {}
+// SAFETY: as for `f16`.
+unsafe impl bytemuck::Zeroable for bf16 {}
+// SAFETY: as for `f16`.
+unsafe impl bytemuck::Pod for bf16 {}
 
 /// Rounds to IEEE half precision.
 #[inline(always)]

@@ -1,3 +1,6 @@
+//! Every method of the convolution against the plain loop, and hand-computed
+//! values.
+
 use super::super::Ops;
 use super::*;
 
