@@ -32,7 +32,7 @@ fn wrong_statements() -> Vec<(&'static str, Value)> {
         ("layers", json!({"0": [u64::MAX, u64::MAX]})),
         ("folded", json!({})),
         ("folded", json!({"0.weight": [u64::MAX, 2]})),
-        ("folded", json!({"0.weight": [1 << 40]})),
+        ("folded", json!({"0.weight": [1_u64 << 40]})),
         ("folded", json!({"0.weight": [1, 1]})),
         ("unknown", json!(1)),
     ]
