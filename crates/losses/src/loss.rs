@@ -5,8 +5,10 @@ use dendra_tensor::{Error, Float, Ops, Reduction, Result};
 
 /// A loss, which compares the output `P` of a model with a target of type `Y`.
 ///
-/// `P` is a variable, or a tuple of variables for a model with several outputs. A
-/// function of output and target is a loss too:
+/// `P` is a variable, or a tuple of variables for a model with several outputs.
+/// Threads share a loss when a batch is computed in parts, so it is `Sync`: a
+/// closure that counts its calls uses an atomic number, not a `Cell`. A function
+/// of output and target is a loss too:
 ///
 /// ```
 /// use dendra_autograd::Var;

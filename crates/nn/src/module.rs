@@ -8,6 +8,7 @@ use dendra_tensor::{Float, Result, Tensor};
 /// `forward` is pure. The tape of `x` determines whether the model is in
 /// training mode and provides random numbers. Updates of running statistics are
 /// recorded on that tape. A plain value has no tape, so nothing is recorded.
+/// Threads share a model when a batch is computed in parts, so it is `Sync`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no forward pass for elements of type `{T}`",
     label = "expected a layer, a `Sequential`, or a type with `impl Module for {Self}`",
