@@ -50,8 +50,8 @@ fn a_model_is_described_and_converted() {
     for precision in ["bf16", "f16"] {
         place.ok(&["convert", "m.safetensors", "half.safetensors", "--precision", precision]);
         assert!(size("half.safetensors") + 200 < size("m.safetensors"), "{precision}");
-        let out = place.ok(&["predict", "half.safetensors", "raw.csv"]);
-        assert_eq!(out.lines().count(), 2, "{out}");
+        let out = place.ok(&["predict", "half.safetensors", "flowers.csv"]);
+        assert_eq!(out.lines().count(), 60, "{out}");
         // A type that is kept, and one that NumPy does not have.
         place.ok(&["convert", "half.safetensors", "again.safetensors"]);
         assert_eq!(size("again.safetensors"), size("half.safetensors"));
