@@ -30,7 +30,7 @@ use crate::optimizer::Optimizer;
 ///     let gradients = scaler.scale(&loss).backward()?;
 ///     scaler.step(&mut optimizer, &mut weight, gradients)?;
 /// }
-/// assert_eq!(scaler.skipped(), 1, "the gradient of 32 · 65536 is infinite in f16");
+/// assert_eq!(scaler.skipped(), 2, "2 · 65536 and 2 · 32768 are infinite in f16");
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
