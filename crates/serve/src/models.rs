@@ -35,8 +35,9 @@ enum State {
     Unloaded(&'static str),
 }
 
-/// Identifies a version of a file.
-type Stamp = (SystemTime, u64);
+/// Identifies a version of a file: its time, its length and its number in the
+/// file system. Two versions may be written within one tick of the clock.
+type Stamp = (SystemTime, u64, u64);
 
 impl Model {
     /// Loads the file and starts the threads.
@@ -107,7 +108,11 @@ impl Model {
 
     fn stamp(&self) -> Option<Stamp> {
         let about = std::fs::metadata(&self.file.path).ok()?;
-        Some((about.modified().ok()?, about.len()))
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&about);
+        #[cfg(not(unix))]
+        let number = 0;
+        Some((about.modified().ok()?, about.len(), number))
     }
 
     /// Whether the file has changed since it was last read.

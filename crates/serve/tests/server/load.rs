@@ -14,7 +14,7 @@ use dendra_nn::Sequential;
 use dendra_serve::Settings;
 use dendra_tensor::Rng;
 
-use crate::client::{ask_on, connect, infer_request, metric};
+use crate::client::{SetOnDrop, ask_on, connect, infer_request, metric};
 use crate::{normal, place, serve, settings};
 
 /// The measurements of the clients of one run, in memory of constant size.
@@ -61,6 +61,7 @@ fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]
     let mut memories = Vec::new();
     let started = Instant::now();
     thread::scope(|scope| {
+        let end = SetOnDrop(&done);
         for _ in 0..clients {
             scope.spawn(|| {
                 let (mut stream, mut own) = (connect(at), Seen::new());
@@ -90,7 +91,7 @@ fn load(what: &str, at: SocketAddr, clients: usize, seconds: u64, request: &[u8]
             thread::sleep(Duration::from_secs(seconds) / 6);
             memories.push(format!("{:.0}", memory()));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
     });
     let elapsed = started.elapsed().as_secs_f64();
     let seen = seen.into_inner().unwrap();

@@ -10,7 +10,9 @@ use dendra_deploy::Network;
 use dendra_serve::Settings;
 use serde_json::json;
 
-use crate::client::{ask_on, connect, eventually, floats, get, infer_request, metric, post};
+use crate::client::{
+    SetOnDrop, ask_on, connect, eventually, floats, get, infer_request, metric, post,
+};
 use crate::{classifier, normal, place, serve, settings};
 
 /// A file is replaced repeatedly while clients send requests: every request
@@ -31,6 +33,7 @@ fn a_file_that_changes_loses_no_request() {
     let server = serve(Settings { watch, ..settings() }, &[&path]);
     let (at, done) = (server.address(), AtomicBool::new(false));
     thread::scope(|scope| {
+        let end = SetOnDrop(&done);
         let clients: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
@@ -54,9 +57,26 @@ fn a_file_that_changes_loses_no_request() {
         eventually("the last one answers", || {
             floats(&ask_on(&mut connect(at), &infer_request("net", &x)).unwrap()) == answers[1]
         });
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         assert!(clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>() > 20);
     });
+}
+
+/// Time and length of a new file may be those of the old one, if both were
+/// written within one tick of the clock.
+#[cfg(unix)]
+#[test]
+fn a_new_file_with_the_time_of_the_old_one_is_read() {
+    let (folder, path) = place("net.safetensors");
+    classifier(1).save(&path).unwrap();
+    let server = serve(Settings { watch: Some(Duration::from_millis(5)), ..settings() }, &[&path]);
+    let other = folder.path().join("other.safetensors");
+    classifier(2).save(&other).unwrap();
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
+    fs::rename(&other, &path).unwrap();
+    let loads = || metric(server.address(), "dendra_loads_total{model=\"net\"}");
+    eventually("the file is read again", || loads() == 2.0);
 }
 
 #[test]
