@@ -159,8 +159,7 @@ pub(crate) fn prefetch_line<T>(address: *const T) {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub(crate) fn has_avx512() -> bool {
-    // A constant, with which the linker drops these kernels.
-    cfg!(not(dendra_simd = "avx2")) && instruction_set() == InstructionSet::Avx512
+    instruction_set() == InstructionSet::Avx512
 }
 
 /// Whether kernels for AVX2 with fused multiplication and addition may run.
