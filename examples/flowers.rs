@@ -6,7 +6,13 @@ use dendra::prelude::*;
 
 fn main() -> Result<()> {
     match std::env::args().nth(1) {
-        None => train("examples/data/flowers.csv", "flowers.safetensors"),
+        None => {
+            train("examples/data/flowers.csv", "flowers.safetensors")?;
+            println!(
+                "saved flowers.safetensors; to predict with it: cargo run --example flowers -- FILE.csv"
+            );
+            Ok(())
+        }
         Some(table) => predict("flowers.safetensors", &table),
     }
 }

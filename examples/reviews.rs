@@ -7,7 +7,13 @@ use dendra::prelude::*;
 fn main() -> Result<()> {
     let texts: Vec<String> = std::env::args().skip(1).collect();
     match texts.is_empty() {
-        true => train("examples/data/reviews.csv", "reviews.safetensors"),
+        true => {
+            train("examples/data/reviews.csv", "reviews.safetensors")?;
+            println!(
+                "saved reviews.safetensors; to predict with it: cargo run --example reviews -- \"What a lovely film.\""
+            );
+            Ok(())
+        }
         false => predict("reviews.safetensors", &texts),
     }
 }

@@ -8,7 +8,13 @@ use dendra::prelude::*;
 fn main() -> Result<()> {
     let pictures: Vec<String> = std::env::args().skip(1).collect();
     match pictures.is_empty() {
-        true => train("examples/data/shapes", "shapes.safetensors"),
+        true => {
+            train("examples/data/shapes", "shapes.safetensors")?;
+            println!(
+                "saved shapes.safetensors; to predict with it: cargo run --example shapes --features images -- FILE.png"
+            );
+            Ok(())
+        }
         false => predict("shapes.safetensors", &pictures),
     }
 }
