@@ -8,9 +8,8 @@ fn main() -> Result<()> {
     match std::env::args().nth(1) {
         None => {
             train("examples/data/flowers.csv", "flowers.safetensors")?;
-            println!(
-                "saved flowers.safetensors; to predict with it: cargo run --example flowers -- FILE.csv"
-            );
+            println!("saved flowers.safetensors; to predict with it:");
+            println!("cargo run --example flowers -- FILE.csv");
             Ok(())
         }
         Some(table) => predict("flowers.safetensors", &table),

@@ -9,9 +9,8 @@ fn main() -> Result<()> {
     match texts.is_empty() {
         true => {
             train("examples/data/reviews.csv", "reviews.safetensors")?;
-            println!(
-                "saved reviews.safetensors; to predict with it: cargo run --example reviews -- \"What a lovely film.\""
-            );
+            println!("saved reviews.safetensors; to predict with it:");
+            println!("cargo run --example reviews -- \"What a lovely film.\"");
             Ok(())
         }
         false => predict("reviews.safetensors", &texts),

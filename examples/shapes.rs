@@ -10,9 +10,8 @@ fn main() -> Result<()> {
     match pictures.is_empty() {
         true => {
             train("examples/data/shapes", "shapes.safetensors")?;
-            println!(
-                "saved shapes.safetensors; to predict with it: cargo run --example shapes --features images -- FILE.png"
-            );
+            println!("saved shapes.safetensors; to predict with it:");
+            println!("cargo run --example shapes --features images -- FILE.png");
             Ok(())
         }
         false => predict("shapes.safetensors", &pictures),
