@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::arguments::Evaluate;
 use crate::data::columns::rows_with;
 use crate::data::texts::Texts;
-use crate::data::{Kind, in_file, pictures, table};
+use crate::data::{Kind, in_file, pictures, table, unsuitable};
 use crate::model::{COLUMN, TARGET};
 use crate::screen::Screen;
 use crate::{Failure, REQUIRED};
@@ -153,16 +153,7 @@ impl Source<'_> {
                 let inputs = pictures::inputs(&folder, encoder)?;
                 (inputs.into(), labels)
             }
-            (AnyPreprocessing::None | AnyPreprocessing::Other(_), _) => {
-                let message = "has no preprocessing that this command knows: `dendra train` writes \
-                               models with one";
-                return Err(Error::file(path, message).into());
-            }
-            _ => {
-                let kind = preprocessing.kind().unwrap_or_default();
-                let message = format!("the model's preprocessing `{kind}` is for other data");
-                return Err(Error::file(data, message).into());
-            }
+            _ => return Err(unsuitable(path, preprocessing, data).into()),
         };
         classify(model, inputs, labels, classes, preprocessing, report)
             .map_err(|error| in_file(data, error).into())

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::Failure;
 use crate::arguments::{Observe, Quantize, TableFormat, Whole};
 use crate::data::texts::Texts;
-use crate::data::{Kind, ending, in_file, pictures, table};
+use crate::data::{Kind, ending, in_file, pictures, table, unsuitable};
 use crate::model::COLUMN;
 use crate::screen::Screen;
 
@@ -178,16 +178,7 @@ fn inputs(
         (AnyPreprocessing::Image(encoder), Kind::Pictures) => {
             pictures::inputs(&ImageFolder::open(data)?, encoder)?.into()
         }
-        (AnyPreprocessing::None | AnyPreprocessing::Other(_), _) => {
-            let message = "has no preprocessing that this command knows: `dendra train` writes \
-                           models with one";
-            return Err(Error::file(path, message).into());
-        }
-        _ => {
-            let kind = preprocessing.kind().unwrap_or_default();
-            let message = format!("the model's preprocessing `{kind}` is for other data");
-            return Err(Error::file(data, message).into());
-        }
+        _ => return Err(unsuitable(path, &preprocessing, data).into()),
     };
     Ok(found)
 }

@@ -8,7 +8,7 @@ pub(crate) mod texts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dendra_datasets::{Dataset, TensorDataset};
+use dendra_datasets::{AnyPreprocessing, Dataset, TensorDataset};
 use dendra_tensor::{Error, Result, Rng, Tensor};
 use hmac_sha256::Hash;
 
@@ -67,6 +67,17 @@ impl Kind {
         };
         Err(Error::file(path, format!("{FOLDER}{found}")))
     }
+}
+
+/// The error of a model, at `path`, whose preprocessing cannot read the data.
+pub(crate) fn unsuitable(path: &Path, preprocessing: &AnyPreprocessing, data: &Path) -> Error {
+    if matches!(preprocessing, AnyPreprocessing::None | AnyPreprocessing::Other(_)) {
+        let message = "has no preprocessing that this command knows: `dendra train` writes \
+                       models with one";
+        return Error::file(path, message);
+    }
+    let kind = preprocessing.kind().unwrap_or_default();
+    Error::file(data, format!("the model's preprocessing `{kind}` is for other data"))
 }
 
 /// The file name extension in lower case.

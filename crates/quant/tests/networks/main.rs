@@ -211,6 +211,19 @@ fn damaged_files_are_refused() {
 }
 
 #[test]
+fn a_small_file_cannot_ask_for_huge_pictures() {
+    let rng = &mut Rng::seed(7);
+    let model = Sequential::input([2, 8, 8]).conv2d(3, 3).build(rng).unwrap();
+    let x = Tensor::normal([2, 2, 8, 8], 0.0, 1.0, rng);
+    let mut file = quantizer(&model, &x).finish(Scheme::Static).unwrap().to_file().unwrap();
+    for text in file.metadata.values_mut() {
+        *text = text.replace("[2,8,8]", "[2,20000,20000]");
+    }
+    let error = Quantised::from_file(file, "net").unwrap_err().to_string();
+    assert!(error.contains("expected at most 268435456 numbers"), "{error}");
+}
+
+#[test]
 fn static_networks_need_the_ranges_of_their_activations() {
     let model = Sequential::input([4]).dense(3).build(&mut Rng::seed(6)).unwrap();
     let x = Tensor::<f32>::ones([2, 4]);
