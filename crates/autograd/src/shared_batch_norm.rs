@@ -43,19 +43,55 @@ pub struct SharedNorm<T: Float = f32> {
 impl<T: Float> Tape<T> {
     /// This tape with another rule for the batch normalisation of training,
     /// which layers ask for by [`shared_batch_norm`](Self::shared_batch_norm).
-    /// Call it before the forward pass: a tape with several handles stays as it
-    /// is.
     #[must_use]
-    pub fn with_shared_batch_norm(mut self, norm: Arc<dyn SharedBatchNorm<T>>) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.batch_norm = Some(norm);
-        }
-        self
+    pub fn with_shared_batch_norm(self, norm: Arc<dyn SharedBatchNorm<T>>) -> Self {
+        self.with_batch_norm(norm)
     }
 
     /// The rule for batch normalisation if it is not that of a single batch, and
     /// the tape is in training mode.
     pub fn shared_batch_norm(&self) -> Option<&dyn SharedBatchNorm<T>> {
         self.shared.batch_norm.as_deref().filter(|_| self.is_training())
+    }
+}
+
+#[cfg(all(test, feature = "gradients"))]
+mod tests {
+    use dendra_tensor::{Ops, Tensor};
+
+    use super::*;
+
+    /// Doubles what it is given.
+    struct Twice;
+
+    impl SharedBatchNorm for Twice {
+        fn normalise(
+            &self,
+            x: &Var,
+            _weight: Option<&Var>,
+            _bias: Option<&Var>,
+            _epsilon: f64,
+        ) -> Result<SharedNorm> {
+            let statistics =
+                ChannelStatistics { mean: Tensor::zeros([1]), variance: Tensor::ones([1]) };
+            let output = x.mul_scalar(2.0);
+            Ok(SharedNorm { output, statistics, count: 1, updates: true })
+        }
+    }
+
+    #[test]
+    fn a_tape_with_several_handles_takes_another_rule_and_records_its_gradients() {
+        let tape = Tape::training(0, 0);
+        let other = tape.clone();
+        let shared = tape.with_shared_batch_norm(Arc::new(Twice));
+        assert!(other.shared_batch_norm().is_none());
+
+        let leaf = other.leaf(Tensor::from([3.0]));
+        let x = shared.leaf(Tensor::from([1.0]));
+        let norm = shared.shared_batch_norm().unwrap();
+        let output = norm.normalise(&x, None, None, 0.0).unwrap().output;
+        let gradients = output.add(&leaf).unwrap().sum().backward().unwrap();
+        assert_eq!(gradients.wrt(&x).unwrap(), &Tensor::from([2.0]));
+        assert_eq!(gradients.wrt(&leaf).unwrap(), &Tensor::from([1.0]));
     }
 }

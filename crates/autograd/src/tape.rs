@@ -39,10 +39,12 @@ pub(crate) struct Shared<T: Float> {
     random: Rng,
     record: Mutex<Record<T>>,
     /// The tape that records for this one, which differs from it only in the
-    /// mode and in autocast.
+    /// mode, in autocast and in batch normalisation.
     recorder: Option<Arc<Shared<T>>>,
     /// The recording of a tracing tape.
     recording: Option<Box<Mutex<Recording<T>>>>,
+    /// The rule for the batch normalisation of training, if it is not that of a
+    /// single batch.
     pub(crate) batch_norm: Option<Arc<dyn SharedBatchNorm<T>>>,
 }
 
@@ -114,22 +116,33 @@ impl<T: Float> Tape<T> {
     /// This tape in evaluation mode, for a part of a model; operations are
     /// recorded on this tape.
     pub(crate) fn in_evaluation(&self) -> Self {
-        self.with(Mode::Evaluation, self.shared.autocast)
+        self.with(Mode::Evaluation, self.shared.autocast, self.shared.batch_norm.clone())
     }
 
     /// This tape with another autocast, for a part of a model; operations are
     /// recorded on this tape.
     pub(crate) fn with_autocast(&self, autocast: Option<HalfPrecision>) -> Self {
-        self.with(self.shared.mode, autocast)
+        self.with(self.shared.mode, autocast, self.shared.batch_norm.clone())
+    }
+
+    /// This tape with another rule for batch normalisation; operations are
+    /// recorded on this tape.
+    pub(crate) fn with_batch_norm(&self, batch_norm: Arc<dyn SharedBatchNorm<T>>) -> Self {
+        self.with(self.shared.mode, self.shared.autocast, Some(batch_norm))
     }
 
     /// Another handle of this tape, with these settings.
-    fn with(&self, mode: Mode, autocast: Option<HalfPrecision>) -> Self {
+    fn with(
+        &self,
+        mode: Mode,
+        autocast: Option<HalfPrecision>,
+        batch_norm: Option<Arc<dyn SharedBatchNorm<T>>>,
+    ) -> Self {
         // This record is never used: the recorder's record is used instead.
         let record = Mutex::new(Record::with_room_for(0));
         let random = self.shared.random.clone();
         let recorder = Some(Arc::clone(self.recorder()));
-        let (recording, batch_norm) = (None, self.shared.batch_norm.clone());
+        let recording = None;
         Self::of(Shared { mode, autocast, random, record, recorder, recording, batch_norm })
     }
 
