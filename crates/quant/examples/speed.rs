@@ -15,7 +15,7 @@ use dendra_quant::kernels::Level;
 use dendra_quant::{Quantizer, Scheme};
 use dendra_tensor::{Error, Result, Rng, Tensor, set_num_threads};
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 
 fn main() -> Result<()> {
     let threads = std::env::args().nth(1).map_or(Ok(1), |text| text.parse());
@@ -27,26 +27,29 @@ fn main() -> Result<()> {
     let perceptron = perceptron.build(rng)?;
     for batch in [1, 64, 1024] {
         let x = Tensor::uniform([batch, 784], 0.0, 1.0, rng);
-        compare(&format!("perceptron, {batch} samples"), &perceptron, &x, 20)?;
+        compare(&format!("perceptron, {batch} samples"), &perceptron, &x)?;
     }
     let cnn = Sequential::input([1, 28, 28]).conv2d(32, 3).relu().max_pool2d(2).conv2d(64, 3);
     let cnn = cnn.relu().max_pool2d(2).flatten().dense(128).relu().dense(10).build(rng)?;
     for batch in [1, 64] {
         let x = Tensor::uniform([batch, 1, 28, 28], 0.0, 1.0, rng);
-        compare(&format!("convolutions, {batch} samples"), &cnn, &x, 5)?;
+        compare(&format!("convolutions, {batch} samples"), &cnn, &x)?;
     }
     let resnet = ResNet::resnet18().build(rng)?;
     let x = Tensor::normal([1, 3, 224, 224], 0.0, 1.0, rng);
-    compare("ResNet-18, 224 × 224", &resnet, &x, 1)
+    compare("ResNet-18, 224 × 224", &resnet, &x)
 }
 
 /// Prints the times of a model and of its quantised form.
-fn compare(name: &str, model: &impl Module, x: &Tensor, repetitions: usize) -> Result<()> {
+fn compare(name: &str, model: &impl Module, x: &Tensor) -> Result<()> {
     let mut quantizer = Quantizer::of(model, x)?;
     quantizer.observe(x)?;
     let quantised = quantizer.finish(Scheme::Static)?;
-    let mut times = [Vec::new(), Vec::new()];
     let start = Instant::now();
+    quantised.predict(x)?;
+    // Linux counts processor time in steps of up to 10 ms.
+    let repetitions = (0.1 / start.elapsed().as_secs_f64()).ceil() as usize;
+    let mut times = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         let begin = seconds(start);
         for _ in 0..repetitions {

@@ -2,7 +2,9 @@
 //! method of [`SequentialBuilder`].
 
 use dendra_tensor::{Float, Result, Shape};
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+use serde::{Serialize, forward_to_deserialize_any};
+use serde_json::{Map, Value};
 
 use super::blocks::{ParallelSettings, Residual, ResidualSettings, SequentialSettings};
 use super::builder::SequentialBuilder;
@@ -22,7 +24,7 @@ macro_rules! kinds {
         $kind:ident: $settings:ty = $method:ident($($argument:ident: $type:ty),*) => $new:expr;
     )*) => {
         /// The settings of a layer of this library.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize)]
         #[serde(tag = "kind")]
         #[non_exhaustive]
         pub enum LayerSettings {$(
@@ -49,6 +51,19 @@ macro_rules! kinds {
             /// Returns the name of the layer kind, such as `Conv2d`.
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind),)* }
+            }
+
+            /// Reads the settings of a kind from their fields.
+            pub(super) fn read(
+                kind: &str,
+                fields: Map<String, Value>,
+            ) -> serde_json::Result<Self> {
+                match kind {
+                    $(stringify!($kind) => {
+                        <$settings>::deserialize(Fields(fields)).map(Self::$kind)
+                    })*
+                    _ => Err(Error::unknown_variant(kind, Self::KINDS)),
+                }
             }
 
             pub(super) fn infer(&mut self, input: &Shape) -> Result<Shape> {
@@ -81,6 +96,44 @@ macro_rules! kinds {
             }
         )*}
     };
+}
+
+impl<'de> Deserialize<'de> for LayerSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut fields = Map::deserialize(deserializer)?;
+        let Some(Value::String(kind)) = fields.remove("kind") else {
+            return Err(Error::missing_field("kind"));
+        };
+        Self::read(&kind, fields).map_err(Error::custom)
+    }
+}
+
+/// The fields of a struct. The derived implementation of an enum with a tag would compile, for each
+/// kind, what reads them from any format, as a map and as a sequence.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserializer<'de> for Fields {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> serde_json::Result<V::Value> {
+        self.0.deserialize_any(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> serde_json::Result<V::Value> {
+        match self.0.is_empty() {
+            true => visitor.visit_unit(),
+            false => Err(Error::invalid_type(Unexpected::Map, &visitor)),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 kinds! {

@@ -118,16 +118,23 @@ pub(super) fn check<T: Float>(parts: &[Part<T>]) -> Result<()> {
 /// every network is also a model of floats; a network of tokens returns an error
 /// for them.
 macro_rules! models_of_ids {
-    ($($type:ty)*) => {$(
+    ($($(#[$attribute:meta])* $type:ty;)*) => {$(
         // A generic implementation for all `T: Float` would overlap with the
         // implementation for modules if `i64` were a `Float`.
         impl Model<Tensor<i64>, $type> for Sequential<$type> {
             type Output = Var<$type>;
 
+            $(#[$attribute])*
             fn run(&self, ids: &Tensor<i64>, tape: &Tape<$type>) -> Result<Var<$type>> {
                 self.forward_tokens(ids, Some(tape))
             }
         }
     )*};
 }
-models_of_ids! { f32 f64 }
+models_of_ids! {
+    f32;
+    // Inline, so that a crate that does not use it is not compiled for `f64`, with all layers and
+    // operations.
+    #[inline]
+    f64;
+}

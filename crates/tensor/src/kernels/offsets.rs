@@ -177,7 +177,9 @@ const MIN_RUN: usize = 8;
 /// destination stay in the first-level cache.
 const SQUARE: usize = 16;
 
-/// Writes the elements to `out` in row-major order.
+/// Writes the elements to `out` in row-major order. It is compiled for each element type in this
+/// crate and not in each that copies tensors, as is what it calls.
+#[inline(never)]
 pub(crate) fn copy_in_order<T: Element>(x: &Tensor<T>, out: &mut [T]) {
     if out.is_empty() {
         return;
@@ -224,6 +226,7 @@ fn closest(axes: &[(usize, isize)]) -> Option<usize> {
 
 /// Writes the elements of some axes to `out` in order, by squares of the last
 /// axis and the axis with the smallest stride.
+#[inline(never)]
 fn copy_squares<T: Copy>(memory: &[T], start: isize, axes: &[(usize, isize)], out: &mut [T]) {
     let Some((&(columns, column), before)) = axes.split_last() else {
         out[0] = memory[start as usize];

@@ -134,6 +134,7 @@ macro_rules! next_after {
             /// # Errors
             ///
             /// When the shapes do not broadcast.
+            #[inline]
             pub fn nextafter(&self, other: &Self) -> Result<Self> {
                 let shape = paired_shape::<$type, $type, $type>(self, other, "nextafter")?;
                 Ok(zip(self, other, &shape, |x: $type, towards| {

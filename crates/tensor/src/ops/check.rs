@@ -1,4 +1,7 @@
 //! Properties that every operation must have, checked on its samples.
+//!
+//! Functions without parameters for types are `#[inline]`, so that programs that check nothing do
+//! not compile operations for `f64`.
 
 mod second_order;
 
@@ -117,12 +120,14 @@ impl Sample {
     /// # Errors
     ///
     /// When a property does not hold.
+    #[inline]
     pub fn check(&self) -> Result<()> {
         let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
         self.check_with(&self.inputs, false)?;
         self.check_with(&strided, true)
     }
 
+    #[inline]
     fn check_with(&self, inputs: &[Tensor<f64>], strided: bool) -> Result<()> {
         let mut rng = Rng::seed(11);
         let fail = |what: String| Err(Error::data(self.name, what));
@@ -182,6 +187,7 @@ impl Sample {
 }
 
 /// The same values with gaps between them in memory.
+#[inline]
 fn spread(x: &Tensor<f64>) -> Tensor<f64> {
     let mut wide: Vec<usize> = x.shape().to_vec();
     wide.push(2);
@@ -191,6 +197,7 @@ fn spread(x: &Tensor<f64>) -> Tensor<f64> {
 }
 
 /// The inner product.
+#[inline]
 fn dot(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {
     a.to_vec().iter().zip(&b.to_vec()).map(|(a, b)| a * b).sum()
 }

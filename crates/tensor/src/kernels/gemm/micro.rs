@@ -150,8 +150,9 @@ unsafe fn copy<T: Float, V: Vector<T>>(
 macro_rules! kernels {
     ($name:ident: $number:ident by $vector:ident $([$features:literal])?, $($rows:literal)+,
      packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
-        /// The kernels for this instruction set and number type.
-        pub(super) static $name: Kernels<$number> = {
+        /// The kernels for this instruction set and number type. A constant is compiled where it
+        /// is used, and a static always.
+        pub(super) const $name: Kernels<$number> = {
             $(#[target_feature(enable = $features)])?
             /// # Safety
             ///

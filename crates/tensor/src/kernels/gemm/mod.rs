@@ -187,11 +187,13 @@ pub(crate) fn multiply<T: Float>(
 
 macro_rules! entries {
     ($(
+        $(#[$attribute:meta])*
         $type:ident $panels:ident $with_panels:ident
         $avx512:ident $avx2:ident $neon:ident $simd128:ident;
     )*) => {$(
         /// Converts a right matrix of `[k, n]` with its strides to the layout
         /// of the kernels.
+        $(#[$attribute])*
         pub fn $panels(
             size: [usize; 2],
             (b, b_strides): (&[$type], [usize; 2]),
@@ -207,6 +209,7 @@ macro_rules! entries {
 
         /// Like the product without panels, with the same bits. `panels` are those
         /// of B, or of the transpose of A.
+        $(#[$attribute])*
         pub fn $with_panels(p: Problem<'_, $type>, panels: &Panels<$type>) {
             p.check();
             let Panels { buffer, is_left } = panels;
@@ -221,6 +224,7 @@ macro_rules! entries {
         }
 
         impl Ours for $type {
+            $(#[$attribute])*
             fn kernels() -> Option<&'static kernel::Kernels<$type>> {
                 #[cfg(target_arch = "x86_64")]
                 if simd::has_avx512() {
@@ -244,6 +248,7 @@ macro_rules! entries {
 
         /// Computes the product with the fastest kernel for this CPU, in
         /// parallel if it is large.
+        $(#[$attribute])*
         pub fn $type(p: Problem<'_, $type>) {
             p.check();
             if p.m.saturating_mul(p.k).saturating_mul(p.n) >= BLOCK_WORK {
@@ -262,6 +267,8 @@ macro_rules! entries {
 }
 entries! {
     f32 f32_panels f32_with_panels AVX512_F32 AVX2_F32 NEON_F32 SIMD128_F32;
+    // Inline, so that they are compiled only in the crates that use them.
+    #[inline]
     f64 f64_panels f64_with_panels AVX512_F64 AVX2_F64 NEON_F64 SIMD128_F64;
 }
 

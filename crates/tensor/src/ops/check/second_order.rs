@@ -17,12 +17,14 @@ impl Sample {
     ///
     /// When one of these does not hold, or the operation has no recorded
     /// gradient.
+    #[inline]
     pub fn check_again(&self) -> Result<()> {
         let strided: Vec<Tensor<f64>> = self.inputs.iter().map(spread).collect();
         self.check_again_with(&self.inputs)?;
         self.check_again_with(&strided)
     }
 
+    #[inline]
     fn check_again_with(&self, inputs: &[Tensor<f64>]) -> Result<()> {
         let mut rng = Rng::seed(12);
         let fail = |what: String| Err(Error::data(self.name, what));
@@ -117,30 +119,36 @@ enum Node {
 }
 
 impl Tape {
+    #[inline]
     fn nodes(&self) -> MutexGuard<'_, Vec<Option<Arc<Node>>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     fn push(&self, node: Option<Node>) -> usize {
         let mut nodes = self.nodes();
         nodes.push(node.map(Arc::new));
         nodes.len() - 1
     }
 
+    #[inline]
     fn leaf(self: &Arc<Self>, value: &Tensor<f64>) -> Term<f64> {
         Term::recorded(value.clone(), Arc::<Self>::clone(self), self.push(None))
     }
 }
 
 impl Recorder<f64> for Tape {
+    #[inline]
     fn record(&self, call: Box<dyn Recorded<f64>>) -> usize {
         self.push(Some(Node::Call(call)))
     }
 
+    #[inline]
     fn alias(&self, node: usize) -> usize {
         self.push(Some(Node::Alias(node)))
     }
 
+    #[inline]
     fn pull(
         &self,
         output: &Term<f64>,
