@@ -58,8 +58,16 @@ pub(crate) const fn bf16_to_f32(half: u16) -> f32 {
     f32::from_bits((half as u32) << 16)
 }
 
+/// Converts each element.
+#[inline(always)]
+fn each<A: Copy, B>(from: &[A], to: &mut [B], convert: impl Fn(A) -> B) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = convert(from);
+    }
+}
+
 macro_rules! slices {
-    ($($name:ident $convert:ident $from:ty => $to:ty, $vectors:ident;)*) => {$(
+    ($($name:ident $convert:ident $from:ty => $to:ty $(, $instructions:ident)?;)*) => {$(
         /// Converts each element.
         ///
         /// # Panics
@@ -67,30 +75,25 @@ macro_rules! slices {
         /// When the lengths differ.
         pub(crate) fn $name(from: &[$from], to: &mut [$to]) {
             assert_eq!(from.len(), to.len(), "as many halves as floats");
-            #[allow(unused_mut, reason = "some conversions and CPUs have no instruction")]
-            let mut done = 0;
-            #[cfg(target_arch = "x86_64")]
-            if x86::has_f16c() {
-                // SAFETY: the instructions were detected, and the lengths are equal.
-                done = unsafe { x86::$vectors(from, to) };
-            }
-            let (from, to) = (&from[done..], &mut to[done..]);
+            $(
+                #[cfg(target_arch = "x86_64")]
+                if x86::has_f16c() {
+                    // SAFETY: the instructions were detected, and the lengths are equal.
+                    return unsafe { x86::$instructions(from, to) };
+                }
+            )?
             simd::dispatch(
                 #[inline(always)]
-                || {
-                    for (to, &from) in to.iter_mut().zip(from) {
-                        *to = $convert(from);
-                    }
-                },
+                || each(from, to, $convert),
             );
         }
     )*};
 }
 slices! {
-    narrow_f16 f16_from_f32 f32 => u16, narrow_f16;
-    widen_f16 f16_to_f32 u16 => f32, widen_f16;
-    narrow_bf16 bf16_from_f32 f32 => u16, nothing;
-    widen_bf16 bf16_to_f32 u16 => f32, nothing;
+    narrow_f16 f16_from_f32 f32 => u16, narrow;
+    widen_f16 f16_to_f32 u16 => f32, widen;
+    narrow_bf16 bf16_from_f32 f32 => u16;
+    widen_bf16 bf16_to_f32 u16 => f32;
 }
 
 /// The instructions of F16C.
@@ -102,7 +105,7 @@ mod x86 {
     };
     use std::sync::OnceLock;
 
-    use super::simd;
+    use super::{each, f16_from_f32, f16_to_f32, simd};
 
     /// Floats in a register.
     const LANES: usize = 8;
@@ -112,13 +115,13 @@ mod x86 {
         simd::has_avx2() && *FOUND.get_or_init(|| is_x86_feature_detected!("f16c"))
     }
 
-    /// Converts whole registers, and returns how many elements that were.
+    /// Converts whole registers, and then the other elements.
     ///
     /// # Safety
     ///
     /// The CPU must have AVX2 and F16C, and the slices must have the same length.
     #[target_feature(enable = "avx2,f16c")]
-    pub(super) unsafe fn narrow_f16(from: &[f32], to: &mut [u16]) -> usize {
+    pub(super) unsafe fn narrow(from: &[f32], to: &mut [u16]) {
         let whole = from.len() - from.len() % LANES;
         for i in (0..whole).step_by(LANES) {
             // SAFETY: a register from `i` on is within both slices.
@@ -128,16 +131,16 @@ mod x86 {
                 _mm_storeu_si128(to.as_mut_ptr().add(i).cast(), halves);
             }
         }
-        whole
+        each(&from[whole..], &mut to[whole..], f16_from_f32);
     }
 
-    /// Converts whole registers, and returns how many elements that were.
+    /// Converts whole registers, and then the other elements.
     ///
     /// # Safety
     ///
     /// The CPU must have AVX2 and F16C, and the slices must have the same length.
     #[target_feature(enable = "avx2,f16c")]
-    pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) -> usize {
+    pub(super) unsafe fn widen(from: &[u16], to: &mut [f32]) {
         let whole = from.len() - from.len() % LANES;
         for i in (0..whole).step_by(LANES) {
             // SAFETY: a register from `i` on is within both slices.
@@ -146,15 +149,6 @@ mod x86 {
                 _mm256_storeu_ps(to.as_mut_ptr().add(i), _mm256_cvtph_ps(halves));
             }
         }
-        whole
-    }
-
-    /// For conversions without an instruction.
-    ///
-    /// # Safety
-    ///
-    /// None.
-    pub(super) unsafe fn nothing<A, B>(_: &[A], _: &mut [B]) -> usize {
-        0
+        each(&from[whole..], &mut to[whole..], f16_to_f32);
     }
 }

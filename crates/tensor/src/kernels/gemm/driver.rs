@@ -174,9 +174,8 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             is_left
         }
         None => {
-            let across = cost(kernels, [m, k, n], b_strides[1] == 1 && widen[1].is_none());
-            let down = cost(kernels, [n, k, m], a_strides[0] == 1 && widen[0].is_none())
-                .saturating_add(m * n * 3);
+            let across = cost(kernels, [m, k, n], b_strides[1] == 1);
+            let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
             across > down
         }
     };
