@@ -297,6 +297,7 @@ impl<T: Float> Record<T> {
 
 impl<T: Float> Shared<T> {
     /// [`Recorder::pull`] with the settings of `pass`.
+    #[inline(never)]
     pub(crate) fn pull_back(
         &self,
         output: &Term<T>,
@@ -430,6 +431,7 @@ impl<T: Float> Restored<T> {
 
 impl<T: Float> Pass<'_, T> {
     /// The gradients of a call, by a hook or by the operation itself.
+    #[inline(never)]
     fn rule(
         &self,
         recorder: &Arc<dyn Recorder<T>>,

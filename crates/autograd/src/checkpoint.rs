@@ -213,6 +213,7 @@ impl<T: Float> Part<T> {
 
     /// The recomputed calls with their nodes, and the values of those nodes
     /// that are used in the part or in `wanted`.
+    #[inline(never)]
     fn computed(&self, wanted: &HashSet<usize>) -> Computed<T> {
         let mut used = wanted.clone();
         for step in &*self.steps {

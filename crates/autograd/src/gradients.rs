@@ -206,6 +206,7 @@ impl<T: Float> Gradients<T> {
 
     /// Multiplies all gradients and the loss by a factor, such as `1 / n` after
     /// accumulating `n` micro-batches.
+    #[inline(never)]
     pub fn scale(&mut self, factor: f64) {
         let factor = T::from_f64(factor);
         self.loss *= factor;

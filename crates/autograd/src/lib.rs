@@ -75,3 +75,11 @@ pub use shared_batch_norm::{SharedBatchNorm, SharedNorm};
 pub use state::StateDict;
 pub use tape::Tape;
 pub use var::Var;
+
+/// Compiles the backward pass for `f32` once in this crate instead of in each crate that
+/// trains: crates share generic functions with `#[inline(never)]`.
+#[cfg(feature = "gradients")]
+#[doc(hidden)]
+pub fn compile_here() -> [*const (); 2] {
+    [Var::<f32>::backward as *const (), Gradients::<f32>::scale as *const ()]
+}

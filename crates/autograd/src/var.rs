@@ -168,6 +168,7 @@ impl<T: Float> Var<T> {
     /// When the value is not a scalar, is on no tape, depends on nothing that
     /// needs a gradient, or the tape was used already.
     #[cfg(feature = "gradients")]
+    #[inline(never)]
     pub fn backward(&self) -> Result<Gradients<T>> {
         let Some(on) = &self.on else {
             return Err(Error::tape(

@@ -283,6 +283,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         }
     }
 
+    #[inline(never)]
     fn state_dict(&self) -> StateDict {
         let mut state = self.slots.state_dict(self.rule.state());
         if let Some(plateau) = &self.plateau {
@@ -294,6 +295,7 @@ impl<R: Rule, T: Float> Optimizer<T> for Descent<R, T> {
         state
     }
 
+    #[inline(never)]
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let mut differences = Differences::default();
         let steps = slots::count(STEPS, state.get(STEPS), &mut differences);

@@ -84,12 +84,18 @@ pub use schedule::*;
 pub use sgd::*;
 pub use split::*;
 
-/// Compiles the update of each rule for `f32` once in this crate instead of in each
-/// crate that uses it: crates share generic functions with `#[inline(never)]`.
+/// Compiles the updates and the state of each rule for `f32` once in this crate instead of in
+/// each crate that uses them: crates share generic functions with `#[inline(never)]`.
 #[doc(hidden)]
 pub fn compile_here() -> Vec<*const ()> {
     macro_rules! updates {
-        ($($rule:ty),*) => { vec![$(Descent::<$rule, f32>::update as *const ()),*] };
+        ($($rule:ty),*) => {
+            vec![$(
+                Descent::<$rule, f32>::update as *const (),
+                <Descent<$rule, f32> as Optimizer<f32>>::load_state_dict as *const (),
+                <Descent<$rule, f32> as Optimizer<f32>>::state_dict as *const (),
+            )*]
+        };
     }
     updates![
         AdadeltaRule,

@@ -265,6 +265,8 @@ impl<T: Float> Parameters<T> for Sequential<T> {
         }
     }
 
+    // It serialises all kinds of layers.
+    #[inline(never)]
     fn metadata(&self) -> BTreeMap<String, String> {
         self.architecture().into_iter().collect()
     }
