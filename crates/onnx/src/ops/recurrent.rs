@@ -6,7 +6,7 @@ use dendra_tensor::{Error, Float, Ops, RecurrentOptions, Result, Tensor};
 use super::{Operator, many, of};
 use crate::call::Call;
 use crate::plan::{Action, Node, Setting};
-use crate::tensor::{Data, TypedTensor};
+use crate::tensor::{Data, TypedTensor, float};
 use crate::value::Value;
 
 pub(super) const TABLE: &[Operator] = &[many("GRU", gru), many("LSTM", lstm), many("RNN", rnn)];
@@ -32,7 +32,8 @@ pub(crate) fn with_reordered_weights(node: &Node) -> Option<&'static Operator> {
     PREPARED.iter().find(|prepared| prepared.name == operator.name)
 }
 
-/// Weights or biases of all directions with the gate order of [`Ops`].
+/// Weights or biases of all directions with the gate order of [`Ops`]. Weights are stored by
+/// columns, as the kernels multiply by them.
 pub(crate) fn reordered_weights(node: &Node, x: &TypedTensor) -> Result<TypedTensor> {
     let cell = if node.operator == "GRU" { Cell::Gru } else { Cell::Lstm };
     let rows = x.shape().get(1).copied().unwrap_or(0);
@@ -43,7 +44,13 @@ pub(crate) fn reordered_weights(node: &Node, x: &TypedTensor) -> Result<TypedTen
         |half: usize, gate: usize| x.narrow_axis(1, (half * cell.gates() + gate) * hidden, hidden);
     let parts = (0..halves).flat_map(|half| cell.order().iter().map(move |&gate| (half, gate)));
     let parts = parts.map(|(half, gate)| part(half, gate)).collect::<Result<Vec<_>>>()?;
-    TypedTensor::cat(&parts.iter().collect::<Vec<_>>(), 1)
+    let joined = TypedTensor::cat(&parts.iter().collect::<Vec<_>>(), 1)?;
+    match joined.rank() {
+        3 => {
+            float!(&joined, x => Var::new(x.value().transpose(1, 2)?.contiguous().transpose(1, 2)?))
+        }
+        _ => Ok(joined),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +227,11 @@ fn layers<T: Float>(
     let direction = call.text("direction", "forward");
     let mut all = Vec::with_capacity(directions);
     for index in 0..directions {
-        let of = |x: &Var<T>| x.select(0, index as isize);
+        let of = |x: &Var<T>| match x.tape() {
+            Some(_) => x.select(0, index as isize),
+            // A view, which keeps the order of the elements in memory.
+            None => Ok(Var::new(x.value().narrow(0, index, 1)?.squeeze(0)?)),
+        };
         let halves = |x: &Var<T>| -> Result<[Var<T>; 2]> {
             let x = of(x)?;
             Ok([x.narrow(0, 0, rows)?, x.narrow(0, rows, rows)?])

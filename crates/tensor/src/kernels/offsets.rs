@@ -48,6 +48,12 @@ pub(crate) fn take_rows<T: Element>(
             for_each_chunk(out, blocks * target.block(), 1, |chunk, out| {
                 for (i, out) in out.chunks_exact_mut(target.block()).enumerate() {
                     let values = &values[(chunk * blocks + i) * rows.block()..][..rows.block()];
+                    if rows.length == 1 {
+                        for (out, &index) in out.iter_mut().zip(indices) {
+                            *out = values.get(index).copied().unwrap_or(fill);
+                        }
+                        continue;
+                    }
                     for (out, &index) in out.chunks_exact_mut(rows.length).zip(indices) {
                         match index {
                             NOWHERE => out.fill(fill),

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::simd;
 use crate::buffer::Buffer;
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -374,6 +375,15 @@ impl Windows {
 
     /// Copies images to planes, with `fill` for the padding.
     pub(crate) fn spread<T: Element>(&self, images: &[T], fill: T, planes: &mut [T]) {
+        simd::dispatch(
+            #[inline(always)]
+            || self.spread_rows(images, fill, planes),
+        );
+    }
+
+    /// [`spread`](Self::spread), compiled for an instruction set.
+    #[inline(always)]
+    fn spread_rows<T: Element>(&self, images: &[T], fill: T, planes: &mut [T]) {
         let (width, stride) = (self.columns.input, self.columns.stride);
         let (phase_length, phases) = (self.columns.phase_length(), self.columns.insides());
         let count = planes.len() / self.plane_length().max(1);
@@ -448,6 +458,7 @@ impl Windows {
 
 /// Copies `count` elements, and possibly a few more that follow. Rows are
 /// short, and a constant number is copied without a function call.
+#[inline(always)]
 fn copy_loosely<T: Copy>(from: &[T], to: &mut [T], count: usize) {
     for at in (0..count).step_by(16) {
         match (from[at..].first_chunk::<16>(), to[at..].first_chunk_mut()) {
@@ -458,6 +469,7 @@ fn copy_loosely<T: Copy>(from: &[T], to: &mut [T], count: usize) {
 }
 
 /// Copies the first of every two elements, in a way that vectorises.
+#[inline(always)]
 fn copy_every_second<T: Copy>(from: &[T], to: &mut [T]) {
     let (pairs, rest) = from.as_chunks::<2>();
     for (to, pair) in to.iter_mut().zip(pairs) {

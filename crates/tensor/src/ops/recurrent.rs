@@ -159,17 +159,22 @@ impl<T: Float, C: CellTerms> Op<T> for Recurrent<C> {
             let input = input_bias.take().unwrap_or_default();
             recurrent.iter_mut().zip(input).for_each(|(sum, bias)| *sum += bias);
         }
+        let [input, recurrent] = [0, 1].map(|i| weights[i].transpose(0, 1).expect("a matrix"));
         let mut gates = Tensor::build([rows, gates_width], |gates| {
             let bias = input_bias.as_deref().map_or(Plus::Nothing, Plus::Row);
+            // The transpose of a weight that is stored by columns can be read in place.
+            let (weight, strides) = match input.is_contiguous() {
+                true => (&input, [gates_width, 1]),
+                false => (weights[0], [1, features]),
+            };
             x.with_slice(|x| {
-                weights[0].with_slice(|weight| {
+                weight.with_slice(|weight| {
                     let mnk = [rows, features, gates_width];
-                    let weight = (weight, [1, features]);
-                    multiply(mnk, (x, [features, 1]), weight, gates, bias);
+                    multiply(mnk, (x, [features, 1]), (weight, strides), gates, bias);
                 });
             });
         });
-        let recurrent = weights[1].transpose(0, 1).expect("a matrix").contiguous();
+        let recurrent = recurrent.contiguous();
         let joined = Tensor::cat(states, 1).expect("states of one shape");
         let mut state = joined.to_vec();
         let mut extra = unwritten(rows, C::EXTRA * h);

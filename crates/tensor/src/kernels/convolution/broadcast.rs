@@ -327,7 +327,7 @@ mod tests {
                 let of_channels = &Convolution { out_channels: channels, ..*c };
                 let steps = [of_channels.weight_length(), c.taps, c.kernel_taps()];
                 let source = Source { weight, steps, reversed: false };
-                let weight = &Tiles::new(of_channels, channels, source);
+                let weight = &Tiles::new(of_channels, channels, source, None);
                 let mut sums = vec![0.0; windows * channels];
                 let (tile, bias) = ([0, 0], &[0.5; 20]);
                 Sums { c, planes, weight, tile, bias, sums: &mut sums }.run::<V>();

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::{Convolution, Finish, ImageGroup};
 use crate::buffer::Buffer;
 use crate::element::Float;
@@ -12,6 +14,8 @@ use crate::kernels::windows::Windows;
 
 /// The number of output channels that are computed together.
 const CHANNELS: usize = 4;
+/// The parts of the only output channel that are computed at the same time.
+const BANDS: usize = 8;
 /// The number of taps whose gradients are computed together.
 const TAPS: usize = 3;
 /// The largest number of taps for this method. With more, a matrix product is
@@ -19,6 +23,9 @@ const TAPS: usize = 3;
 const MAX_TAPS: usize = 32;
 /// The narrowest output for which this method is faster than a matrix product.
 const MIN_WIDTH: usize = 8;
+/// The same for more taps, if there are fewer output channels than this.
+const MIN_WIDTH_OF_MANY: usize = 32;
+const FEW_CHANNELS: usize = 12;
 
 /// Whether this method is fast for the convolution.
 pub(super) fn serves(c: &Convolution) -> bool {
@@ -26,13 +33,20 @@ pub(super) fn serves(c: &Convolution) -> bool {
     c.taps <= MAX_TAPS && (wide || c.out_channels < CHANNELS)
 }
 
-/// Loads `W` vectors of a piece of a row. The last one may be incomplete; its
-/// other lanes are 0.
+/// Whether this method is fast for the output: also with more taps, if a matrix
+/// product would have few rows.
+pub(super) fn serves_output(c: &Convolution) -> bool {
+    let wide = c.windows.output()[1] >= MIN_WIDTH_OF_MANY;
+    serves(c) || c.out_channels < FEW_CHANNELS && wide
+}
+
+/// Loads `W` vectors of a piece of a row. Unless all are whole, the last one
+/// may be incomplete; its other lanes are 0.
 #[inline(always)]
-fn load<T, V: Vector<T>, const W: usize>(from: &[T]) -> [V; W] {
+fn load<T, V: Vector<T>, const W: usize, const WHOLE: bool>(from: &[T]) -> [V; W] {
     from_fn(|i| {
         let from = &from[i * V::LANES..];
-        if i + 1 < W { V::load(from) } else { V::load_part(from) }
+        if WHOLE || i + 1 < W { V::load(from) } else { V::load_part(from) }
     })
 }
 
@@ -46,12 +60,29 @@ pub(super) fn forward<T: Float>(
     y: &mut [T],
 ) {
     let starts = c.starts();
-    let mut planes = Buffer::new(c.planes_length());
+    let mut planes = Buffer::new(if c.pointwise { 0 } else { c.planes_length() });
     for (group, y) in y.chunks_exact_mut(c.output_length()).enumerate() {
-        c.spread(c.input(x, ImageGroup { image, group }), planes.as_mut_slice());
-        let (planes, starts) = (planes.as_slice(), &starts[..]);
+        let x = c.input(x, ImageGroup { image, group });
+        if !c.pointwise {
+            c.spread(x, planes.as_mut_slice());
+        }
+        let (planes, starts) = (if c.pointwise { x } else { planes.as_slice() }, &starts[..]);
         let weight = c.weight(weight, group);
         let positions = c.windows.positions();
+        if c.out_channels == 1 {
+            let [height, width] = c.windows.output();
+            let (weights, bias) =
+                channels::<T, 1>(c, weight, finish.bias.map(|bias| &bias[group..]));
+            let rows = height.div_ceil(BANDS);
+            for_each_chunk(y, rows * width, c.cost(), |band, y| {
+                let (windows, weights) = (&c.windows, &weights[..]);
+                let rows = band * rows..band * rows + y.len() / width;
+                let first = group * positions + rows.start * width;
+                T::vectorised(Forward { windows, rows, planes, starts, weights, bias, y });
+                finish.then.apply(first, y);
+            });
+            continue;
+        }
         for_each_chunk(y, CHANNELS * positions, c.cost(), |index, y| {
             let first = index * CHANNELS;
             let weight = &weight[first * c.taps..];
@@ -59,12 +90,14 @@ pub(super) fn forward<T: Float>(
             let (bias, windows) = (finish.bias.map(|bias| &bias[channel..]), &c.windows);
             if y.len() == CHANNELS * positions {
                 let (weights, bias) = channels::<T, CHANNELS>(c, weight, bias);
-                T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
+                let (rows, weights) = (0..windows.output()[0], &weights[..]);
+                T::vectorised(Forward { windows, rows, planes, starts, weights, bias, y });
             } else {
                 for (channel, y) in y.chunks_exact_mut(positions).enumerate() {
                     let bias = bias.map(|bias| &bias[channel..]);
                     let (weights, bias) = channels::<T, 1>(c, &weight[channel * c.taps..], bias);
-                    T::vectorised(Forward { windows, planes, starts, weights: &weights, bias, y });
+                    let (rows, weights) = (0..windows.output()[0], &weights[..]);
+                    T::vectorised(Forward { windows, rows, planes, starts, weights, bias, y });
                 }
             }
             finish.then.apply(channel * positions, y);
@@ -77,17 +110,16 @@ fn channels<T: Float, const M: usize>(
     c: &Convolution,
     weight: &[T],
     bias: Option<&[T]>,
-) -> ([[T; M]; MAX_TAPS], [T; M]) {
-    let mut weights = [[T::ZERO; M]; MAX_TAPS];
-    for (tap, weights) in weights.iter_mut().take(c.taps).enumerate() {
-        *weights = from_fn(|channel| weight[channel * c.taps + tap]);
-    }
+) -> (SmallVec<[[T; M]; MAX_TAPS]>, [T; M]) {
+    let of_tap = |tap: usize| from_fn(|channel| weight[channel * c.taps + tap]);
+    let weights = (0..c.taps).map(of_tap).collect();
     (weights, from_fn(|channel| bias.map_or(T::ZERO, |bias| bias[channel])))
 }
 
-/// The output of `M` channels.
+/// Some rows of the output of `M` channels.
 struct Forward<'a, T, const M: usize> {
     windows: &'a Windows,
+    rows: Range<usize>,
     planes: &'a [T],
     starts: &'a [usize],
     weights: &'a [[T; M]],
@@ -100,14 +132,17 @@ impl<T: Float, const M: usize> Kernel<T> for Forward<'_, T, M> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(mut self) {
-        let [height, width] = self.windows.output();
-        for row in 0..height {
-            for column in (0..width).step_by(2 * V::LANES) {
-                match width - column {
-                    rest if rest > V::LANES => {
-                        self.piece::<V, 2>(row, column, rest.min(2 * V::LANES));
+        let [_, width] = self.windows.output();
+        match width / V::LANES {
+            4.. if V::REGISTERS >= 32 => self.whole::<V, 4>(),
+            2.. => self.whole::<V, 2>(),
+            _ => {
+                for row in 0..self.rows.len() {
+                    if width > V::LANES {
+                        self.piece::<V, 2, false>(row, 0, width);
+                    } else {
+                        self.piece::<V, 1, false>(row, 0, width);
                     }
-                    rest => self.piece::<V, 1>(row, column, rest),
                 }
             }
         }
@@ -115,14 +150,32 @@ impl<T: Float, const M: usize> Kernel<T> for Forward<'_, T, M> {
 }
 
 impl<T: Float, const M: usize> Forward<'_, T, M> {
+    /// Computes rows of at least `W` vectors. The last piece of a row overlaps
+    /// the one before, because loading with a mask takes longer.
+    #[inline(always)]
+    fn whole<V: Vector<T>, const W: usize>(&mut self) {
+        let [_, width] = self.windows.output();
+        let (length, last) = (W * V::LANES, width - W * V::LANES);
+        for row in 0..self.rows.len() {
+            for column in (0..last).step_by(length).chain([last]) {
+                self.piece::<V, W, true>(row, column, length);
+            }
+        }
+    }
+
     /// Computes `count` elements of a row of each channel, in `W` vectors.
     #[inline(always)]
-    fn piece<V: Vector<T>, const W: usize>(&mut self, row: usize, column: usize, count: usize) {
-        let [height, width] = self.windows.output();
-        let offset = row * self.windows.plane_row() + column;
+    fn piece<V: Vector<T>, const W: usize, const WHOLE: bool>(
+        &mut self,
+        row: usize,
+        column: usize,
+        count: usize,
+    ) {
+        let (height, [_, width]) = (self.rows.len(), self.windows.output());
+        let offset = (self.rows.start + row) * self.windows.plane_row() + column;
         let mut sums = self.bias.map(|bias| [V::splat(bias); W]);
         for (&start, weights) in self.starts.iter().zip(self.weights) {
-            let x: [V; W] = load(&self.planes[start + offset..][..count]);
+            let x = load::<T, V, W, WHOLE>(&self.planes[start + offset..][..count]);
             for channel in 0..M {
                 let weight = V::splat(weights[channel]);
                 for i in 0..W {
@@ -133,7 +186,8 @@ impl<T: Float, const M: usize> Forward<'_, T, M> {
         for (channel, sums) in sums.into_iter().enumerate() {
             let y = &mut self.y[(channel * height + row) * width + column..][..count];
             for (i, sum) in sums.into_iter().enumerate() {
-                sum.store_part(&mut y[i * V::LANES..]);
+                let y = &mut y[i * V::LANES..];
+                if WHOLE { sum.store(y) } else { sum.store_part(y) }
             }
         }
     }
@@ -193,7 +247,7 @@ impl<T: Float> Kernel<T> for InputGradient<'_, T> {
                 let mut sums = [V::splat(T::ZERO); TAPS];
                 for (channel, weights) in self.weights.iter().enumerate() {
                     let offset = (channel * height + row) * width + column;
-                    let [g]: [V; 1] = load(&self.g[offset..][..count]);
+                    let [g] = load::<T, V, 1, false>(&self.g[offset..][..count]);
                     for (sum, &weight) in sums.iter_mut().zip(weights) {
                         *sum = sum.plus_product(V::splat(weight), g);
                     }
@@ -338,7 +392,9 @@ mod tests {
             let windows = &c.windows;
             let (weights, bias) = channels::<f32, M>(c, self.weight, Some(&[0.5; M]));
             let mut y = vec![0.0; M * windows.positions()];
-            Forward { windows, planes, starts, weights: &weights, bias, y: &mut y }.run::<V>();
+            let rows = 0..windows.output()[0];
+            Forward { windows, rows, planes, starts, weights: &weights, bias, y: &mut y }
+                .run::<V>();
             results.extend(y);
             let starts = [starts[0], starts[1], starts[2]];
             let gradient = WeightGradient::<f32, M> { windows, planes, starts, g: self.g };
@@ -374,7 +430,7 @@ mod tests {
     #[test]
     fn all_instruction_sets_agree() {
         let mut rng = Rng::seed(1);
-        for width in 1..40 {
+        for width in (1..40).chain([63, 64, 65, 100]) {
             let sliding = Sliding {
                 kernel_size: [2, 3],
                 stride: [1, 1 + width % 2],

@@ -204,7 +204,7 @@ impl Convolution {
     fn method(&self) -> Method {
         if depthwise::serves(self) {
             Method::Depthwise
-        } else if direct::serves(self) {
+        } else if direct::serves_output(self) {
             Method::Direct
         } else if broadcast::serves(self) {
             Method::Broadcast
@@ -224,31 +224,49 @@ impl Convolution {
 
     /// A weight in the form for [`forward_task`](Self::forward_task).
     fn arranged<'a, T: Float>(&self, weight: &'a [T], panels: &'a [Panels<T>]) -> Weight<'a, T> {
+        let packed = panels.first().and_then(Panels::buffer);
         let table = match self.method() {
-            Method::Depthwise => depthwise::arranged(self, weight),
+            Method::Depthwise => packed.cloned().or_else(|| depthwise::arranged(self, weight)),
             _ => None,
         };
         if let Some(table) = table {
             return Weight::SideBySide(weight, table);
         }
-        let steps = [self.weight_length(), self.taps, self.kernel_taps()];
-        self.tiles_of(Source { weight, steps, reversed: false })
+        self.tiles_of(self.source(weight), packed)
             .map_or(Weight::AsItIs(weight, panels), Weight::Tiles)
+    }
+
+    /// The weight of a forward pass.
+    fn source<'a, T>(&self, weight: &'a [T]) -> Source<'a, T> {
+        let steps = [self.weight_length(), self.taps, self.kernel_taps()];
+        Source { weight, steps, reversed: false }
     }
 
     /// A weight in the layout of the kernels, for many convolutions of this size.
     /// Empty if the method does not use it or is faster without.
     pub(crate) fn packed<T: Float>(&self, weight: &[T]) -> Vec<Panels<T>> {
-        match self.method() {
-            Method::Unfolded => unfolded::packed(self, weight),
-            _ => Vec::new(),
-        }
+        let buffer = match self.method() {
+            Method::Unfolded => return unfolded::packed(self, weight),
+            Method::Depthwise => depthwise::arranged(self, weight),
+            Method::Broadcast => {
+                let tiles = self.tiles_of(self.source(weight), None);
+                tiles.map(|tiles| tiles.whole(self.groups))
+            }
+            Method::Direct => None,
+        };
+        buffer.map(Panels::arranged).into_iter().collect()
     }
 
-    /// A weight in tiles, if the method uses tiles.
-    fn tiles_of<'a, T: Float>(&self, source: Source<'a, T>) -> Option<Tiles<'a, T>> {
+    /// A weight in tiles, which may be packed in advance, if the method uses
+    /// tiles.
+    fn tiles_of<'a, T: Float>(
+        &self,
+        source: Source<'a, T>,
+        packed: Option<&Buffer<T>>,
+    ) -> Option<Tiles<'a, T>> {
+        let channels = || T::vectorised(broadcast::TileChannels(self));
         (self.method() == Method::Broadcast)
-            .then(|| Tiles::new(self, T::vectorised(broadcast::TileChannels(self)), source))
+            .then(|| Tiles::new(self, channels(), source, packed.cloned()))
     }
 
     /// The convolution of cotangents that gives the gradient of the input, if
@@ -261,7 +279,7 @@ impl Convolution {
             taps: self.out_channels * self.kernel_taps(),
             ..*self
         };
-        let fast = self.method() != Method::Direct && backwards.method() == Method::Broadcast;
+        let fast = !direct::serves(self) && backwards.method() == Method::Broadcast;
         fast.then_some(backwards)
     }
 
@@ -355,7 +373,7 @@ impl Convolution {
         }
         if let Some(backwards) = self.backwards() {
             let steps = [self.weight_length(), self.kernel_taps(), self.taps];
-            let weight = backwards.tiles_of(Source { weight, steps, reversed: true });
+            let weight = backwards.tiles_of(Source { weight, steps, reversed: true }, None);
             let weight = Weight::Tiles(weight.expect("a method with tiles"));
             return backwards.forward_arranged(g, &weight, Finish::with(None), gradient);
         }
@@ -394,9 +412,10 @@ impl Convolution {
 
     /// The number of images whose gradients a task computes at a time.
     fn images_per_gradient(&self) -> usize {
-        match self.method() {
-            Method::Depthwise | Method::Direct => 1,
-            _ => unfolded::images_per_task(self),
+        if depthwise::serves(self) || direct::serves(self) {
+            1
+        } else {
+            unfolded::images_per_task(self)
         }
     }
 

@@ -16,9 +16,9 @@ const TAPS: usize = 256;
 /// A weight as tiles of some output channels. The weights of a tile's channels
 /// for the same tap are adjacent; those of missing channels are 0.
 ///
-/// The whole weight is arranged in advance if several tasks read it. A single
-/// task arranges one block at a time, which then stays in the first-level
-/// cache.
+/// The whole weight is arranged in advance if it is constant or several tasks
+/// read it. A single task arranges one block at a time, which then stays in the
+/// first-level cache.
 pub(crate) struct Tiles<'a, T: Float> {
     source: Source<'a, T>,
     /// Output channels in a group.
@@ -54,34 +54,45 @@ pub(super) struct Source<'a, T> {
 }
 
 impl<'a, T: Float> Tiles<'a, T> {
-    /// The tiles of a weight, with this many channels.
-    pub(super) fn new(c: &Convolution, channels: usize, source: Source<'a, T>) -> Self {
-        let Convolution { out_channels, groups, .. } = *c;
-        let taps = [c.taps, c.kernel_taps()];
-        let mut tiles =
-            Self { source, out_channels, channels, taps, bands: Vec::new(), arranged: None };
+    /// The tiles of a weight, with this many channels; `arranged` is the result
+    /// of [`whole`](Self::whole), if there is one.
+    pub(super) fn new(
+        c: &Convolution,
+        channels: usize,
+        source: Source<'a, T>,
+        arranged: Option<Buffer<T>>,
+    ) -> Self {
+        let (out_channels, taps) = (c.out_channels, [c.taps, c.kernel_taps()]);
+        let mut tiles = Self { source, out_channels, channels, taps, bands: Vec::new(), arranged };
         tiles.bands = tiles.bands_of(c);
-        if c.images_per_task() >= c.images {
-            return tiles;
+        if c.images_per_task() < c.images {
+            tiles.arranged = Some(tiles.whole(c.groups));
         }
-        let (each, tile) = (tiles.each(), c.taps * channels);
+        tiles
+    }
+
+    /// The arranged weight of all groups.
+    pub(super) fn whole(&self, groups: usize) -> Buffer<T> {
+        if let Some(arranged) = &self.arranged {
+            return arranged.clone();
+        }
+        let (each, tile) = (self.each(), self.taps[0] * self.channels);
         let mut arranged = Buffer::new(groups * each * tile);
         let mut parts: Vec<_> = arranged
             .as_mut_slice()
             .chunks_exact_mut(tile)
             .enumerate()
             .flat_map(|(i, tile)| {
-                let blocks = tiles.blocks().zip(tile.chunks_mut(tiles.block_taps() * channels));
+                let blocks = self.blocks().zip(tile.chunks_mut(self.block_taps() * self.channels));
                 blocks.map(move |(taps, block)| ([i / each, i % each], taps, block))
             })
             .collect();
-        for_each_chunk(&mut parts, 1, TAPS * channels, |_, part| {
+        for_each_chunk(&mut parts, 1, TAPS * self.channels, |_, part| {
             let (tile, taps, block) = &mut part[0];
-            tiles.arrange(*tile, taps.clone(), block);
+            self.arrange(*tile, taps.clone(), block);
         });
         drop(parts);
-        tiles.arranged = Some(arranged);
-        tiles
+        arranged
     }
 
     /// Tiles in a group.

@@ -142,6 +142,16 @@ impl<T: Element> Panels<T> {
         Self { is_left: true, ..self }
     }
 
+    /// A weight in the layout of another kernel than that of products.
+    pub(crate) fn arranged(buffer: Buffer<T>) -> Self {
+        Self { buffer: Some(buffer), is_left: false }
+    }
+
+    /// The elements in the layout of the kernels.
+    pub(crate) fn buffer(&self) -> Option<&Buffer<T>> {
+        self.buffer.as_ref()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_none()

@@ -69,7 +69,8 @@ fn problem(x: &[usize], weight: &[usize], options: Conv2dOptions) -> [Tensor<f64
 }
 
 /// Shapes for every method: few taps on wide, narrow and one-column images,
-/// with whole and partial blocks of channels; many taps on one image at a
+/// with whole and partial blocks of channels; many taps for few channels on wide
+/// images; many taps on one image at a
 /// time, split into rows or channels, and on several small images; many windows and
 /// channels, whose tasks have some or all images; many taps on wide images;
 /// a single tap on one image in place, and on several images; the same with
@@ -88,6 +89,11 @@ fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         ([3, 1, 28, 28], [5, 1, 3, 3], plain),
         ([2, 3, 9, 33], [8, 3, 3, 3], padding([1, 1])),
         ([2, 2, 5, 16], [4, 2, 2, 2], padding([0, 1])),
+        ([2, 3, 5, 83], [9, 3, 2, 3], padding([0, 1])),
+        ([1, 7, 9, 66], [6, 7, 3, 13], padding([1, 4])),
+        ([2, 9, 19, 88], [1, 9, 5, 3], padding([2, 1])),
+        ([1, 8, 7, 90], [2, 4, 3, 5], Conv2dOptions { stride: [2, 2], ..groups(2) }),
+        ([1, 50, 6, 9], [10, 50, 1, 1], plain),
         ([2, 2, 11, 40], [4, 2, 3, 3], everything(1)),
         ([2, 3, 5, 5], [3, 1, 3, 3], groups(3)),
         ([2, 4, 9, 20], [6, 2, 3, 2], everything(2)),
