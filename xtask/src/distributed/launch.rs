@@ -14,6 +14,8 @@ use crate::{Result, process};
 pub(super) struct Launcher {
     mpirun: String,
     pub(super) compiler: String,
+    /// The name of the library.
+    pub(super) library: &'static str,
     is_openmpi: bool,
 }
 
@@ -36,7 +38,7 @@ impl Launcher {
                      (Debian: lib{suffix}-dev)"
                 ));
             }
-            return Ok(Self { mpirun, compiler, is_openmpi });
+            return Ok(Self { mpirun, compiler, library: suffix, is_openmpi });
         }
         Err(format!("mpirun of {suffix} is missing (Debian: openmpi-bin or mpich)"))
     }
@@ -91,16 +93,19 @@ impl Launcher {
 /// What the processes printed, line by line.
 pub(super) struct Output(Vec<String>);
 
-/// What follows the number of the process in a line.
-fn hash_in(line: &str) -> Option<&str> {
-    Some(line.strip_prefix("process ")?.split_once(": ")?.1)
+/// The number of the process in a line, and what follows it.
+fn hash_in(line: &str) -> Option<(usize, &str)> {
+    let (rank, hash) = line.strip_prefix("process ")?.split_once(": ")?;
+    Some((rank.parse().ok()?, hash))
 }
 
 impl Output {
-    /// The hashes that the processes printed.
-    pub(super) fn hashes(&self) -> impl Iterator<Item = &str> {
+    /// The processes that printed a hash, with it.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (usize, &str)> {
         let hashes = self.0.iter().filter_map(|line| hash_in(line));
-        hashes.filter(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        hashes.filter(|(_, hash)| {
+            hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 
     /// Whether process `rank` named `dead` as the reason of its end.
@@ -222,5 +227,23 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hash_of;
+    use super::Output;
+
+    fn printed(ranks: [usize; 2]) -> Output {
+        let hash = "0123456789abcdef".repeat(4);
+        Output(ranks.iter().map(|rank| format!("process {rank}: {hash}")).collect())
+    }
+
+    #[test]
+    fn a_run_has_a_hash_when_each_of_its_processes_printed_it() {
+        assert!(hash_of(&printed([1, 0]), 2).is_ok());
+        assert!(hash_of(&printed([0, 0]), 2).is_err());
+        assert!(hash_of(&printed([0, 1]), 3).is_err());
     }
 }
