@@ -141,6 +141,9 @@ fn build(root: &Path, launcher: &Launcher, profile: &str, example: &str) -> Resu
     if fs::read_to_string(&linked).ok().as_deref() != Some(launcher.library) {
         let mut clean = process::cargo(root);
         process::run(clean.args(["clean", "--package", "mpi-sys", "--profile", profile]))?;
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(&linked, launcher.library))
+            .map_err(|error| format!("{}: {error}", linked.display()))?;
     }
     let mut command = process::cargo(root);
     command.args(["build", "--package", "dendra-distributed", "--features", "mpi"]);
@@ -151,8 +154,6 @@ fn build(root: &Path, launcher: &Launcher, profile: &str, example: &str) -> Resu
              libclang (Debian: libopenmpi-dev or libmpich-dev, and libclang-dev)"
         )
     })?;
-    fs::write(&linked, launcher.library)
-        .map_err(|error| format!("{}: {error}", linked.display()))?;
     Ok(folder.join("examples").join(example))
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn take_rows<T: Element>(
                     let values = &values[(chunk * blocks + i) * rows.block()..][..rows.block()];
                     if rows.length == 1 {
                         for (out, &index) in out.iter_mut().zip(indices) {
-                            *out = values.get(index).copied().unwrap_or(fill);
+                            *out = if index == NOWHERE { fill } else { values[index] };
                         }
                         continue;
                     }
