@@ -70,12 +70,12 @@ fn problem(x: &[usize], weight: &[usize], options: Conv2dOptions) -> [Tensor<f64
 
 /// Shapes for every method: few taps on wide, narrow and one-column images,
 /// with whole and partial blocks of channels; many taps for few channels on wide
-/// images; many taps on one image at a time, split into rows or channels, and on several small images; many windows and
-/// channels, whose tasks have some or all images; many taps on wide images;
-/// a single tap on one image in place, and on several images; the same with
-/// groups; depthwise convolutions, with rows longer and shorter than a
-/// vector, with a plane too large for interleaved channels, and with
-/// several kernels for a channel; no images or channels.
+/// images; many taps on one image at a time, split into rows or channels, and on
+/// several small images; many windows and channels, whose tasks have some or all
+/// images; many taps on wide images; a single tap on one image in place, and on several
+/// images; the same with groups; depthwise convolutions, with rows longer and shorter
+/// than a vector, with a plane too large for interleaved channels, and with several
+/// kernels for a channel; no images or channels.
 #[rustfmt::skip]
 fn cases() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
     let plain = Conv2dOptions::default();
