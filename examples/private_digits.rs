@@ -27,7 +27,7 @@ struct More {
 fn main() -> Result<()> {
     let options = options::Options::<More>::with_defaults(
         "Trains a small convolutional network on MNIST with differential privacy",
-        &[("epochs", "18"), ("learning_rate", "2"), ("batch_size", "512")],
+        &[("epochs", "40"), ("learning_rate", "0.5"), ("batch_size", "512")],
     );
     let mnist = options.more.digits.load()?;
 
@@ -35,10 +35,10 @@ fn main() -> Result<()> {
     let model = Sequential::input([1, 28, 28])
         .layer(Conv2d::new(1, 16, 8).stride(2).padding(3))
         .tanh()
-        .max_pool2d((2, 1))
+        .layer(MaxPool2d::new(2).stride(1))
         .layer(Conv2d::new(16, 32, 4).stride(2))
         .tanh()
-        .max_pool2d((2, 1))
+        .layer(MaxPool2d::new(2).stride(1))
         .flatten()
         .dense(32)
         .tanh()

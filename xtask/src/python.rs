@@ -46,7 +46,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     if wheels.exists() {
         fs::remove_dir_all(&wheels).map_err(|error| format!("{}: {error}", wheels.display()))?;
     }
-    process::run(call("maturin", &["build", "--release", "--out"]).arg(&wheels))?;
+    process::run(call("maturin", &["build", "--out"]).arg(&wheels))?;
     let wheel = wheel_in(&wheels)?;
     process::run(
         call("pip", &["install", "--quiet", "--force-reinstall", "--no-deps"]).arg(&wheel),

@@ -3,7 +3,7 @@
     peers.py RUNNER [--rounds N] [--filter TEXT] [--prepare FOLDER]
 
 RUNNER is the program `onnx` of this folder. The networks are those of the packages silero-vad,
-basic-pitch, magika and rapidocr-onnxruntime, and three that torch exports, with random weights.
+basic-pitch, magika and rapidocr-onnxruntime, and four that torch exports, with random weights.
 Each figure is the median of the rounds, in milliseconds: the median time of a run, and in brackets
 the processor time of a run. The Python package tract computes with one thread.
 """
@@ -69,6 +69,20 @@ def bert():
     return transformers.models.bert.modeling_bert.BertEncoder(config), [1, 128, 768]
 
 
+def minilm():
+    """The layers of MiniLM."""
+    import transformers
+
+    config = transformers.BertConfig(
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        attn_implementation="eager",
+    )
+    return transformers.models.bert.modeling_bert.BertEncoder(config), [2, 16, 384]
+
+
 OCR = "rapidocr_onnxruntime"
 NETWORKS = {
     "silero_vad": (stored("silero_vad", "data/silero_vad.onnx"), speech),
@@ -92,6 +106,7 @@ NETWORKS = {
     "resnet18": (torchvision("resnet18"), lambda: [floats(1, 3, 224, 224)]),
     "mobilenet_v2": (torchvision("mobilenet_v2"), lambda: [floats(1, 3, 224, 224)]),
     "bert_2_layers": (exported(bert), lambda: [floats(1, 128, 768)]),
+    "minilm": (exported(minilm), lambda: [floats(2, 16, 384)]),
 }
 
 

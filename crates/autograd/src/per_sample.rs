@@ -119,12 +119,9 @@ impl<T: Float> Var<T> {
         let tape = self.sampled_tape()?;
         let passing = tape.begin_unwatched_pass()?;
         let batch = tape.batch(self)?;
-        let found = tape.pass_samples(&batch, &batch.cotangent, Wanted::Gradients)?;
-        let mut record = tape.shared.record();
-        record.finished = true;
-        let nodes = std::mem::take(&mut record.nodes);
-        let updates = std::mem::take(&mut record.updates);
-        drop((record, passing, nodes));
+        let found = tape.pass_samples(&batch, Wanted::Gradients)?;
+        drop(passing);
+        let (_, updates) = tape.take_record();
         Ok(SampleGradients {
             tape: tape.clone(),
             loss: self.value().sum().item()?,
@@ -148,29 +145,87 @@ impl<T: Float> Var<T> {
         let tape = self.sampled_tape()?;
         let _passing = tape.begin_unwatched_pass()?;
         let batch = tape.batch(self)?;
-        Ok(tape.pass_samples(&batch, &batch.cotangent, Wanted::Norms)?.squared.sqrt())
+        Ok(tape.pass_samples(&batch, Wanted::Norms)?.squared.sqrt())
     }
 
     /// The sum of the samples' gradients, each first scaled down to a norm of
     /// at most `max_norm`. The result is that of
-    /// [`SampleGradients::clipped_sum`], but it needs only the memory of
-    /// [`backward`](Self::backward): one pass computes the norms, and one the
-    /// gradient of a weighted sum of the losses (Lee and Kifer, "Scaling up
-    /// differentially private deep learning with fast per-example gradient
-    /// clipping", 2021). Consumes the record of the tape.
+    /// [`SampleGradients::clipped_sum`]; see
+    /// [`backward_weighted`](Self::backward_weighted) for how it is computed.
+    /// Consumes the record of the tape.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`backward_per_sample`](Self::backward_per_sample),
     /// and an error if `max_norm` is not a positive number.
     pub fn backward_clipped(&self, max_norm: f64) -> Result<Gradients<T>> {
+        self.backward_weighted(&mut |norms| clip_weights(norms, max_norm))
+    }
+
+    /// The sum of the samples' gradients, each multiplied by a weight.
+    /// `weights` computes the weights `[samples]` from the norms of the samples'
+    /// gradients, `[samples]`. Consumes the record of the tape.
+    ///
+    /// One pass computes the norms, and keeps the gradients of the values that
+    /// operations compute from parameters; with these, the operations then
+    /// compute the weighted gradients of the parameters (Bu et al.,
+    /// "Differentially private optimization on large foundation models", 2023).
+    /// The gradients of single samples are not stored. Where a parameter is used
+    /// several times, is inside a checkpoint, or is changed before it meets the
+    /// samples, a second pass computes the gradient of the weighted sum of the
+    /// losses instead (Lee and Kifer, "Scaling up differentially private deep
+    /// learning with fast per-example gradient clipping", 2021).
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`backward_per_sample`](Self::backward_per_sample)
+    /// and of `weights`, and an error if `weights` returns another shape. The
+    /// tape keeps its record if `weights` fails.
+    ///
+    /// ```
+    /// use dendra_autograd::{Param, Tape};
+    /// use dendra_tensor::{Ops, Tensor};
+    ///
+    /// let weight = Param::new(Tensor::from([[1.0, -1.0_f32]]));
+    /// let x = Tape::training(0, 0).input(Tensor::from([[3.0, 4.0], [0.0, 0.5]]));
+    /// let losses = x.linear(&weight.on(&x), None)?.flatten(0, -1)?;
+    /// // Gradients of unit length.
+    /// let gradients = losses.backward_weighted(&mut |norms| Ok(norms.reciprocal()))?;
+    /// let sum = gradients.get(&weight).unwrap().to_vec();
+    /// assert!((sum[0] - 0.6).abs() < 1e-6 && (sum[1] - 1.8).abs() < 1e-6);
+    /// # Ok::<(), dendra_tensor::Error>(())
+    /// ```
+    pub fn backward_weighted(
+        &self,
+        weights: &mut dyn FnMut(&Tensor<T>) -> Result<Tensor<T>>,
+    ) -> Result<Gradients<T>> {
         let tape = self.sampled_tape()?;
-        let weights = clip_weights(&self.per_sample_norms()?, max_norm)?;
+        let passing = tape.begin_unwatched_pass()?;
         let batch = tape.batch(self)?;
-        let cotangent = weigh(&batch.cotangent, &weights)?;
-        let record = tape.shared.record();
-        record.check_idle()?;
-        tape.consume(record, self.value().sum().item()?, batch.node, cotangent)
+        let found = tape.pass_samples(&batch, Wanted::WeightedSum)?;
+        drop(passing);
+        let weights = weights(&found.squared.sqrt())?;
+        if weights.shape()[..] != [batch.samples] {
+            let (expected, got) = (batch.samples, weights.shape());
+            let message = format!("expected weights of shape [{expected}], got {got}");
+            return Err(Error::shape("backward_weighted", message));
+        }
+        let loss = self.value().sum().item()?;
+        let Some(kept) = found.kept else {
+            let cotangent = weigh(batch.cotangent, &weights)?;
+            let record = tape.shared.record();
+            record.check_idle()?;
+            return tape.consume(record, loss, batch.node, cotangent);
+        };
+        let (nodes, updates) = tape.take_record();
+        let mut parameters = Vec::new();
+        for Kept { node, parameters: of, cotangent } in kept {
+            let Node::Operation(call) = &nodes[node] else { continue };
+            let needs: SmallVec<[bool; 3]> = of.iter().map(Option::is_some).collect();
+            let gradients = call.vjp(&needs, weigh(cotangent, &weights)?);
+            parameters.extend(of.into_iter().zip(gradients).filter_map(|(id, g)| Some((id?, g?))));
+        }
+        Ok(Gradients::new(tape.clone(), loss, parameters, Vec::new(), updates))
     }
 
     fn sampled_tape(&self) -> Result<&Tape<T>> {
@@ -193,11 +248,14 @@ fn clip_weights<T: Float>(norms: &Tensor<T>, max_norm: f64) -> Result<Tensor<T>>
 }
 
 /// The rows of each sample multiplied by its weight.
-fn weigh<T: Float>(x: &Tensor<T>, weights: &Tensor<T>) -> Result<Tensor<T>> {
-    let rows = rules::by_sample(x, weights.len())?;
-    let ones = std::iter::repeat_n(1, rows.rank() - 1);
-    let weights = weights.reshape(std::iter::once(weights.len()).chain(ones).collect::<Shape>())?;
-    rows.mul(&weights)?.reshape(x.shape().clone())
+fn weigh<T: Float>(mut x: Tensor<T>, weights: &Tensor<T>) -> Result<Tensor<T>> {
+    let length = rules::by_sample(&x, weights.len())?.len() / weights.len();
+    if length > 0 {
+        for (rows, weight) in x.make_mut().chunks_exact_mut(length).zip(weights.to_vec()) {
+            rows.iter_mut().for_each(|x| *x *= weight);
+        }
+    }
+    Ok(x)
 }
 
 /// The value at which the samples of a loss are summed.
@@ -212,11 +270,24 @@ struct Batch<T: Float> {
 enum Wanted {
     Gradients,
     Norms,
+    /// The norms, and what the weighted sum of the gradients needs.
+    WeightedSum,
 }
 
 struct Found<T: Float> {
     gradients: Vec<(ParamId, Tensor<T>)>,
     squared: Tensor<T>,
+    /// `None` when these operations do not give the gradients of all parameters.
+    kept: Option<Vec<Kept<T>>>,
+}
+
+/// An operation on parameters that are used only there.
+struct Kept<T: Float> {
+    node: usize,
+    /// The parameter that each input is, if any.
+    parameters: SmallVec<[Option<ParamId>; 3]>,
+    /// The gradient of the output, with the samples along axis 0.
+    cotangent: Tensor<T>,
 }
 
 impl<T: Float> Tape<T> {
@@ -265,14 +336,20 @@ impl<T: Float> Tape<T> {
         }
     }
 
-    fn pass_samples(
-        &self,
-        batch: &Batch<T>,
-        cotangent: &Tensor<T>,
-        wanted: Wanted,
-    ) -> Result<Found<T>> {
+    /// Ends the record, and returns its nodes and updates.
+    fn take_record(&self) -> (Vec<Node<T>>, Vec<Update<T>>) {
+        let mut record = self.shared.record();
+        record.finished = true;
+        (std::mem::take(&mut record.nodes), std::mem::take(&mut record.updates))
+    }
+
+    fn pass_samples(&self, batch: &Batch<T>, wanted: Wanted) -> Result<Found<T>> {
         let (samples, shared) = (batch.samples, &self.shared);
-        let mut found = Found { gradients: Vec::new(), squared: Tensor::zeros([samples]) };
+        let mut found = Found {
+            gradients: Vec::new(),
+            squared: Tensor::zeros([samples]),
+            kept: (wanted == Wanted::WeightedSum).then(Vec::new),
+        };
         let mut parameters: HashMap<usize, ParamId> = HashMap::new();
         for (node, kind) in shared.record().nodes.iter().enumerate() {
             if let Node::Param(id) = kind {
@@ -292,7 +369,7 @@ impl<T: Float> Tape<T> {
         let needed = |node: usize| node.checked_sub(first).filter(|&index| path[index]);
         let is_single = |node: usize| parameters.contains_key(&node) && uses.get(&node) == Some(&1);
         let mut cotangents: Vec<Option<SampleGradient<T>>> = vec![None; path.len()];
-        cotangents[batch.node - first] = Some(SampleGradient::Rows(cotangent.clone()));
+        cotangents[batch.node - first] = Some(SampleGradient::Rows(batch.cotangent.clone()));
         let mut restored = Restored::default();
         for node in (first..=end).rev() {
             let own = restored.0.remove(&node);
@@ -306,10 +383,12 @@ impl<T: Float> Tape<T> {
                 let each = rules::each(cotangent, samples)?;
                 match wanted {
                     Wanted::Gradients => found.gradients.push((id, each)),
-                    Wanted::Norms => found.squared += &squared_norms(&each),
+                    _ => found.squared += &squared_norms(&each),
                 }
+                found.kept = None;
                 continue;
             }
+            let is_restored = own.is_some();
             let lent = Borrowed::new(shared, node, own);
             let gradients = match &lent.node {
                 Node::Alias(of) => vec![(*of, cotangent)],
@@ -317,9 +396,22 @@ impl<T: Float> Tape<T> {
                     let parents = call.parents();
                     let mut needs: SmallVec<[bool; 3]> =
                         parents.iter().map(|parent| parent.and_then(needed).is_some()).collect();
-                    if wanted == Wanted::Norms {
+                    if wanted != Wanted::Gradients {
                         let single = |parent: &Option<usize>| parent.is_some_and(is_single);
                         let single: SmallVec<[bool; 3]> = parents.iter().map(single).collect();
+                        if single.contains(&true) {
+                            let parameter = |parent: &Option<usize>| {
+                                parent.filter(|&parent| is_single(parent)).map(|p| parameters[&p])
+                            };
+                            found.kept = match (found.kept.take(), &cotangent) {
+                                (Some(mut kept), SampleGradient::Rows(g)) if !is_restored => {
+                                    let parameters = parents.iter().map(parameter).collect();
+                                    kept.push(Kept { node, parameters, cotangent: g.clone() });
+                                    Some(kept)
+                                }
+                                _ => None,
+                            };
+                        }
                         for norms in norms_alone(&**call, &mut needs, &single, &cotangent, samples)
                         {
                             found.squared += &norms;
@@ -335,7 +427,7 @@ impl<T: Float> Tape<T> {
             };
             for (parent, gradient) in gradients {
                 let Some(index) = needed(parent) else { continue };
-                if wanted == Wanted::Norms && is_single(parent) {
+                if wanted != Wanted::Gradients && is_single(parent) {
                     let each = rules::each(gradient, samples)?;
                     found.squared += &squared_norms(&each);
                     continue;

@@ -393,23 +393,27 @@ impl<T: Float> PrivateStep<'_, T> {
     /// the errors of [`Var::per_sample_norms`].
     pub fn add(&mut self, losses: &Var<T>) -> Result<()> {
         const NAME: &str = "PrivateStep::add";
-        let (Some(tape), [samples]) = (losses.tape(), &losses.shape()[..]) else {
+        let (Some(_), &[samples]) = (losses.tape(), &losses.shape()[..]) else {
             let message = format!(
                 "expected a loss for each sample, [N], on a tape (Reduction::None), got {}",
                 losses.shape()
             );
             return Err(Error::shape(NAME, message));
         };
-        let norms = losses.per_sample_norms().map_err(|error| error.within(NAME))?.to_vec();
-        if let Some(index) = norms.iter().position(|norm| !norm.is_finite()) {
-            let message = format!("the gradient of sample {index} of this part is not finite");
-            return Err(Error::not_finite(NAME, message));
-        }
         let max_norm = self.privacy.max_norm;
-        let weights = norms.iter().map(|norm| clip_weight(norm.to_f64(), max_norm));
-        let weights: Vec<T> = weights.map(T::from_f64).collect();
-        let weights = tape.input(Tensor::from_vec(weights, [*samples])?);
-        let gradients = losses.mul(&weights)?.sum().backward()?;
+        let mut below = 0;
+        let mut weights = |norms: &Tensor<T>| {
+            let norms = norms.to_vec();
+            if let Some(index) = norms.iter().position(|norm| !norm.is_finite()) {
+                let message = format!("the gradient of sample {index} of this part is not finite");
+                return Err(Error::not_finite("clipped gradients", message));
+            }
+            below = norms.iter().filter(|norm| norm.to_f64() <= max_norm).count();
+            let weights = norms.iter().map(|norm| clip_weight(norm.to_f64(), max_norm));
+            Tensor::from_vec(weights.map(T::from_f64).collect(), [samples])
+        };
+        let gradients =
+            losses.backward_weighted(&mut weights).map_err(|error| error.within(NAME))?;
         let keeps = |update: &Update<T>| !matches!(update, Update::Increment { .. });
         if gradients.updates().iter().any(keeps) {
             return Err(Error::argument(
@@ -419,7 +423,7 @@ impl<T: Float> PrivateStep<'_, T> {
             ));
         }
         self.added += samples;
-        self.below += norms.iter().filter(|norm| norm.to_f64() <= max_norm).count();
+        self.below += below;
         self.loss += losses.value().to_vec().iter().map(|loss| loss.to_f64()).sum::<f64>();
         match &mut self.total {
             None => self.total = Some(gradients),
