@@ -41,6 +41,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
         let module = target.join(WASM).join("small/dendra_wasm.wasm");
         let out = page.join(name);
         let mut bind = Command::new(needed("wasm-bindgen", "`cargo install wasm-bindgen-cli`")?);
+        // The names of functions are a third of the module.
+        bind.args(["--remove-name-section", "--remove-producers-section"]);
         bind.args(["--target", "web", "--out-name", "dendra", "--out-dir"]).arg(&out).arg(module);
         process::run(&mut bind)?;
         let code = out.join("dendra_bg.wasm");

@@ -235,7 +235,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
                 }
             }
         }
-        let gradients = gradients_of(&layout, &total, &done)?;
+        let gradients = gradients_of(&layout, total, &done)?;
         let figures = done.into_iter().map(|done| done.figures).collect();
         Ok(SharedStep { gradients, figures, stop })
     }

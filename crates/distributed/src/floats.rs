@@ -47,10 +47,17 @@ impl Compression {
         }
     }
 
-    /// The bytes of values, with room for the number of the exchange.
+    /// The bytes of values.
     pub(crate) fn write<T: Float>(self, values: &[T]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.append(values, &mut bytes);
+        bytes
+    }
+
+    /// Appends the bytes of values, and reserves the room for the number of the exchange.
+    pub(crate) fn append<T: Float>(self, values: &[T], bytes: &mut Vec<u8>) {
         let width = self.width::<T>();
-        let mut bytes = Vec::with_capacity(values.len() * width + ROOM);
+        bytes.reserve(values.len() * width + ROOM);
         // A part that stays in the cache. Its bytes are appended all at once.
         let mut part = [0_u8; 8 * PART];
         for values in values.chunks(PART) {
@@ -69,7 +76,6 @@ impl Compression {
             }
             bytes.extend_from_slice(part);
         }
-        bytes
     }
 
     /// Calls `change` with each value and the one that was sent for it.

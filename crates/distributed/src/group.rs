@@ -5,8 +5,10 @@
 //! neighbouring processes each, so the sums are those of a binary tree over the
 //! processes.
 
-use std::ops::Range;
+use std::mem;
+use std::ops::{DerefMut, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use dendra_tensor::{Error, Float, Result};
 
@@ -20,6 +22,9 @@ pub(crate) struct Group<'w> {
     world: &'w dyn Communicator,
     /// The number of exchanges so far. Both sides of an exchange compare it.
     exchanges: AtomicU64,
+    /// The memory of the last message of a sum, for the next one: the system takes long to hand
+    /// out new memory.
+    spare: Mutex<Vec<u8>>,
 }
 
 /// A message of two.
@@ -27,7 +32,7 @@ type Both = dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>;
 
 impl<'w> Group<'w> {
     pub(crate) fn new(world: &'w dyn Communicator) -> Self {
-        Self { world, exchanges: AtomicU64::new(0) }
+        Self { world, exchanges: AtomicU64::new(0), spare: Mutex::default() }
     }
 
     pub(crate) fn rank(&self) -> usize {
@@ -40,6 +45,10 @@ impl<'w> Group<'w> {
 
     pub(crate) fn abort(&self, reason: &str) {
         self.world.abort(reason);
+    }
+
+    fn spare(&self) -> impl DerefMut<Target = Vec<u8>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The partner in each level.
@@ -117,24 +126,31 @@ impl<'w> Group<'w> {
     ) -> Result<()> {
         let mut part = 0..values.len();
         let mut given: Vec<Range<usize>> = Vec::new();
+        // The memory of each answer is that of the next message.
+        let mut bytes = mem::take(&mut *self.spare());
+        let exchange = |partner, values: &[T], bytes: &mut Vec<u8>| {
+            bytes.clear();
+            compression.append(values, bytes);
+            *bytes = self.exchange(partner, mem::take(bytes))?;
+            Ok::<_, Error>(())
+        };
         for partner in self.partners() {
             let middle = part.start + part.len() / 2;
             let (kept, sent) = match self.rank() < partner {
                 true => (part.start..middle, middle..part.end),
                 false => (middle..part.end, part.start..middle),
             };
-            let message = compression.write(&values[sent.clone()]);
-            let answer = self.exchange(partner, message)?;
-            compression.add(&mut values[kept.clone()], &answer)?;
+            exchange(partner, &values[sent.clone()], &mut bytes)?;
+            compression.add(&mut values[kept.clone()], &bytes)?;
             given.push(sent);
             part = kept;
         }
         for (partner, other) in self.partners().rev().zip(given.into_iter().rev()) {
-            let message = compression.write(&values[part.clone()]);
-            let answer = self.exchange(partner, message)?;
-            compression.read(&mut values[other.clone()], &answer)?;
+            exchange(partner, &values[part.clone()], &mut bytes)?;
+            compression.read(&mut values[other.clone()], &bytes)?;
             part = part.start.min(other.start)..part.end.max(other.end);
         }
+        *self.spare() = bytes;
         Ok(())
     }
 }

@@ -5,7 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
+use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ::mpi::Threading;
-use ::mpi::point_to_point::{Destination, MatchedReceiveVec, Source};
+use ::mpi::datatype::Equivalence;
+use ::mpi::point_to_point::{Destination, Source};
 use ::mpi::request::{Request, StaticScope};
 use ::mpi::topology::{Communicator as _, SimpleCommunicator};
 use dendra_tensor::{Error, Result};
@@ -260,6 +262,7 @@ struct Network<'i> {
     limit: Duration,
     inbox: &'i Inbox,
     outgoing: Vec<Outgoing>,
+    spare: Spare,
     /// The pieces of a message that is not complete, by process.
     pieces: HashMap<usize, Vec<u8>>,
     /// The processes with which this one exchanges messages, with the last time
@@ -272,7 +275,36 @@ struct Network<'i> {
 struct Outgoing {
     request: Request<'static, [u8], StaticScope>,
     /// The memory that the request reads.
-    buffer: *mut [u8],
+    message: ManuallyDrop<Vec<u8>>,
+}
+
+/// The memory of messages that were sent, for messages that arrive: the system takes long to hand
+/// out new memory.
+#[derive(Default)]
+struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    const COUNT: usize = 4;
+
+    /// Shorter messages have memory of their own.
+    const SHORTEST: usize = 1 << 16;
+
+    fn keep(&mut self, message: Vec<u8>) {
+        if message.capacity() >= Self::SHORTEST && self.0.len() < Self::COUNT {
+            self.0.push(message);
+        }
+    }
+
+    /// Memory for a message of this length.
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let fits = |spare: &Vec<u8>| spare.capacity() >= length;
+        let mut bytes = match self.0.iter().position(fits) {
+            Some(index) if length >= Self::SHORTEST => self.0.swap_remove(index),
+            _ => Vec::with_capacity(length),
+        };
+        bytes.resize(length, 0);
+        bytes
+    }
 }
 
 impl<'i> Network<'i> {
@@ -287,6 +319,7 @@ impl<'i> Network<'i> {
             limit,
             inbox,
             outgoing: Vec::new(),
+            spare: Spare::default(),
             pieces: HashMap::new(),
             partners: bits.map(|other| (other, now)).collect(),
             last_heartbeat: now,
@@ -310,13 +343,14 @@ impl<'i> Network<'i> {
     }
 
     fn send(&mut self, to: usize, message: Vec<u8>, tag: i32) {
-        let buffer = Box::into_raw(message.into_boxed_slice());
+        let message = ManuallyDrop::new(message);
         // SAFETY: the memory stays as it is until the request is complete; only
-        // then `look` frees it, and otherwise it is never freed.
-        let bytes: &'static [u8] = unsafe { &*buffer };
+        // then `look` takes the message, and otherwise it is never freed.
+        let bytes: &'static [u8] =
+            unsafe { slice::from_raw_parts(message.as_ptr(), message.len()) };
         let process = self.world.process_at_rank(to as i32);
         let request = process.immediate_send_with_tag(StaticScope, bytes, tag);
-        self.outgoing.push(Outgoing { request, buffer });
+        self.outgoing.push(Outgoing { request, message });
     }
 
     /// Sends a short message to all other processes.
@@ -331,20 +365,20 @@ impl<'i> Network<'i> {
     /// heartbeats. Returns whether something happened.
     fn look(&mut self) -> bool {
         let mut moved = false;
-        while let Some(probed) = self.world.any_process().immediate_matched_probe() {
-            let (bytes, status) = probed.matched_receive_vec::<u8>();
+        while let Some((probed, status)) = self.world.any_process().immediate_matched_probe() {
+            let length = status.count(u8::equivalent_datatype());
+            let mut bytes = self.spare.take(length as usize);
+            probed.matched_receive_into(&mut bytes[..]);
             self.arrived(status.source_rank() as usize, status.tag(), bytes);
             moved = true;
         }
-        for Outgoing { request, buffer } in mem::take(&mut self.outgoing) {
+        for Outgoing { request, message } in mem::take(&mut self.outgoing) {
             match request.test() {
                 Ok(_) => {
-                    // SAFETY: the pointer is that of a box, from `send`, and the
-                    // request that read the memory is complete.
-                    drop(unsafe { Box::from_raw(buffer) });
+                    self.spare.keep(ManuallyDrop::into_inner(message));
                     moved = true;
                 }
-                Err(request) => self.outgoing.push(Outgoing { request, buffer }),
+                Err(request) => self.outgoing.push(Outgoing { request, message }),
             }
         }
         self.heartbeats();

@@ -14,7 +14,7 @@ use crate::layout::Layout;
 pub(crate) struct Tree<T: Float> {
     compression: Compression,
     /// The number of shards in each sum, and the sum.
-    sums: Vec<(usize, Vec<T>)>,
+    sums: Vec<(usize, Tensor<T>)>,
 }
 
 impl<T: Float> Tree<T> {
@@ -23,13 +23,13 @@ impl<T: Float> Tree<T> {
     }
 
     /// Adds the next shard.
-    pub(crate) fn push(&mut self, mut values: Vec<T>) {
+    pub(crate) fn push(&mut self, mut values: Tensor<T>) {
         let mut shards = 1;
         while let Some((_, left)) = self.sums.pop_if(|(left, _)| *left == shards) {
-            let mut left = left;
-            add(&mut left, &values);
-            self.compression.round(&mut left);
-            (values, shards) = (left, 2 * shards);
+            let mut sum = left;
+            add(sum.make_mut(), &elements(&values));
+            self.compression.round(sum.make_mut());
+            (values, shards) = (sum, 2 * shards);
         }
         self.sums.push((shards, values));
     }
@@ -37,7 +37,7 @@ impl<T: Float> Tree<T> {
     /// Adds all sums to some values of the last shard.
     fn complete(&self, place: Range<usize>, values: &mut [T]) {
         for (_, left) in self.sums.iter().rev() {
-            add(values, &left[place.clone()]);
+            add(values, &elements(left)[place.clone()]);
             self.compression.round(values);
         }
     }
@@ -56,21 +56,21 @@ fn write<T: Float>(gradient: &Tensor<T>, weight: f64, compression: Compression, 
 }
 
 /// All gradients of a shard as one vector, multiplied by its weight; zeros for
-/// a shard without gradients.
+/// a shard without gradients. It is a tensor, whose memory is recycled.
 pub(crate) fn vector<T: Float>(
     layout: &Layout<'_, T>,
     gradients: Option<(&Gradients<T>, f64)>,
     compression: Compression,
-) -> Vec<T> {
-    let mut values = vec![T::ZERO; layout.len()];
-    if let Some((gradients, weight)) = gradients {
+) -> Tensor<T> {
+    Tensor::build([layout.len()], |values| {
         for (param, place) in layout.parameters.iter().zip(&layout.places) {
-            if let Some(gradient) = gradients.get(param) {
-                write(gradient, weight, compression, &mut values[place.clone()]);
+            let values = &mut values[place.clone()];
+            match gradients.and_then(|(all, weight)| Some((all.get(param)?, weight))) {
+                Some((gradient, weight)) => write(gradient, weight, compression, values),
+                None => values.fill(T::ZERO),
             }
         }
-    }
-    values
+    })
 }
 
 /// The sum over the processes, which begins before the last shard of this
@@ -79,7 +79,7 @@ pub(crate) struct Reduction<'a, 'm, T: Float> {
     group: &'a Group<'a>,
     layout: &'a Layout<'m, T>,
     tree: &'a Tree<T>,
-    values: Vec<T>,
+    values: Tensor<T>,
     /// The parameters whose gradients have arrived.
     arrived: Vec<bool>,
     buckets: Vec<Range<usize>>,
@@ -93,7 +93,7 @@ impl<'a, 'm, T: Float> Reduction<'a, 'm, T> {
             group,
             layout,
             tree,
-            values: vec![T::ZERO; layout.len()],
+            values: Tensor::zeros([layout.len()]),
             arrived: vec![false; layout.places.len()],
             buckets: layout.buckets(),
             next: 0,
@@ -104,14 +104,14 @@ impl<'a, 'm, T: Float> Reduction<'a, 'm, T> {
     /// that are complete, in their order.
     pub(crate) fn accept(&mut self, index: usize, gradient: &Tensor<T>, weight: f64) -> Result<()> {
         let place = self.layout.places[index].clone();
-        write(gradient, weight, self.tree.compression, &mut self.values[place]);
+        write(gradient, weight, self.tree.compression, &mut self.values.make_mut()[place]);
         self.complete(index);
         self.sum_buckets()
     }
 
     fn complete(&mut self, index: usize) {
         let place = self.layout.places[index].clone();
-        self.tree.complete(place.clone(), &mut self.values[place]);
+        self.tree.complete(place.clone(), &mut self.values.make_mut()[place]);
         self.arrived[index] = true;
     }
 
@@ -122,14 +122,14 @@ impl<'a, 'm, T: Float> Reduction<'a, 'm, T> {
             }
             let places = &self.layout.places[bucket];
             let place = places[0].start..places[places.len() - 1].end;
-            self.group.all_reduce(&mut self.values[place], self.tree.compression)?;
+            self.group.all_reduce(&mut self.values.make_mut()[place], self.tree.compression)?;
             self.next += 1;
         }
         Ok(())
     }
 
     /// The sums of all gradients. Parameters that have not arrived have none.
-    pub(crate) fn finish(mut self) -> Result<Vec<T>> {
+    pub(crate) fn finish(mut self) -> Result<Tensor<T>> {
         for index in 0..self.arrived.len() {
             if !self.arrived[index] {
                 self.complete(index);
@@ -140,7 +140,7 @@ impl<'a, 'm, T: Float> Reduction<'a, 'm, T> {
     }
 
     /// The sums of all gradients when the last shard is complete.
-    pub(crate) fn of_all(mut self, last: Vec<T>) -> Result<Vec<T>> {
+    pub(crate) fn of_all(mut self, last: Tensor<T>) -> Result<Tensor<T>> {
         self.values = last;
         self.finish()
     }
@@ -156,7 +156,7 @@ mod tests {
         let shards = [1e8_f32, -1e8, 0.5, 0.25, 3.0, 1e8, -1e8, 7.0];
         let expected = ((1e8 + -1e8) + (0.5 + 0.25)) + ((3.0 + 1e8) + (-1e8 + 7.0_f32));
         let mut tree = Tree::new(Compression::None);
-        shards[..7].iter().for_each(|&shard| tree.push(vec![shard]));
+        shards[..7].iter().for_each(|&shard| tree.push(Tensor::from([shard])));
         let counts: Vec<usize> = tree.sums.iter().map(|(shards, _)| *shards).collect();
         assert_eq!(counts, [4, 2, 1]);
         let mut last = [shards[7]];

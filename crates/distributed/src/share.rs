@@ -25,7 +25,7 @@ pub(crate) fn step<T: Float>(
     optimizer.step_part(model, gradients, &|id| own.contains(&id))?;
     let mut message = Vec::new();
     for param in Layout::of(&*model).parameters.iter().filter(|param| own.contains(&param.id())) {
-        message.extend(Compression::None.write(&elements(param.value())));
+        Compression::None.append(&elements(param.value()), &mut message);
     }
     let all = group.all_gather(message)?;
     let mut rests: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();

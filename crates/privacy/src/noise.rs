@@ -2,9 +2,13 @@
 
 mod normal;
 
+use dendra_tensor::kernels::simd::dispatch;
 use dendra_tensor::{Error, Result};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// The values that get noise at a time.
+pub(crate) const PART: usize = 2 * normal::PAIRS;
 
 /// The generator of the samples and the noise: ChaCha with 20 rounds.
 pub(crate) struct Noise(ChaCha20Rng);
@@ -54,17 +58,28 @@ impl Noise {
         }
         let grid = grid(deviation);
         let inverse = 1.0 / grid;
-        for values in values.chunks_mut(2 * normal::PAIRS) {
-            let radii = std::array::from_fn(|_| self.0.next_u64());
-            let angles = std::array::from_fn(|_| self.0.next_u64());
-            let noise = normal::pairs(&radii, &angles);
-            for (value, noise) in values.iter_mut().zip(noise.as_flattened()) {
-                let sum = (*value + deviation * noise) * inverse;
-                // Larger numbers are integers already.
-                let rounded = (sum + normal::ROUND) - normal::ROUND;
-                *value = grid * if sum.abs() < normal::ROUND / 4.0 { rounded } else { sum };
-            }
+        for values in values.chunks_mut(PART) {
+            let (radii, angles) = (self.bits(), self.bits());
+            dispatch(
+                #[inline(always)]
+                || {
+                    let noise = normal::pairs(&radii, &angles);
+                    for (value, noise) in values.iter_mut().zip(noise.as_flattened()) {
+                        let sum = (*value + deviation * noise) * inverse;
+                        // Larger numbers are integers already.
+                        let rounded = (sum + normal::ROUND) - normal::ROUND;
+                        *value = grid * if sum.abs() < normal::ROUND / 4.0 { rounded } else { sum };
+                    }
+                },
+            );
         }
+    }
+
+    /// Random bits for as many pairs as are computed at a time.
+    fn bits(&mut self) -> [u64; normal::PAIRS] {
+        let mut bytes = [[0; 8]; normal::PAIRS];
+        self.0.fill_bytes(bytes.as_flattened_mut());
+        bytes.map(u64::from_le_bytes)
     }
 }
 

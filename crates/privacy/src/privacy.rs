@@ -3,12 +3,12 @@
 use std::fmt;
 
 use dendra_autograd::{Gradients, Param, Parameters, Update, Var};
-use dendra_tensor::{Error, Float, Ops, Result, Tensor};
+use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::accountant::{Accountant, Budget};
 use crate::adaptive::AdaptiveClipping;
 use crate::ledger::{Ledger, Mechanism};
-use crate::noise::Noise;
+use crate::noise::{Noise, PART};
 
 /// The settings of a private training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -451,20 +451,29 @@ impl<T: Float> PrivateStep<'_, T> {
         }
         let batch = privacy.expected_batch_size();
         let deviation = self.noise_multiplier * privacy.max_norm;
-        let mut sums = Vec::new();
+        let noise = &mut privacy.noise;
         let mut noisy = |param: &Param<T>| {
-            sums.clear();
-            match total.as_ref().and_then(|total| total.get(param)) {
-                Some(sum) => sums.extend(sum.to_vec().into_iter().map(T::to_f64)),
-                None => sums.resize(param.value().len(), 0.0),
-            }
-            privacy.noise.add(&mut sums, deviation);
-            let values = sums.iter().map(|sum| T::from_f64(sum / batch)).collect();
-            Ok((param.id(), Tensor::from_vec(values, param.value().shape().clone())?))
+            let sums = total.as_ref().and_then(|total| total.get(param)).map(Tensor::contiguous);
+            let sums = sums.as_ref().and_then(Tensor::as_slice);
+            let mut part = [0.0; PART];
+            let values = Tensor::build(param.value().shape().clone(), |values| {
+                for (index, values) in values.chunks_mut(PART).enumerate() {
+                    let part = &mut part[..values.len()];
+                    part.fill(0.0);
+                    if let Some(sums) = sums {
+                        let sums = part.iter_mut().zip(&sums[index * PART..]);
+                        sums.for_each(|(part, sum)| *part = sum.to_f64());
+                    }
+                    noise.add(part, deviation);
+                    let values = values.iter_mut().zip(part);
+                    values.for_each(|(value, sum)| *value = T::from_f64(*sum / batch));
+                }
+            });
+            (param.id(), values)
         };
         let parameters = model.named_parameters();
         let trainable = parameters.iter().map(|(_, param)| *param).filter(|p| p.is_trainable());
-        let values = trainable.map(&mut noisy).collect::<Result<Vec<_>>>()?;
+        let values: Vec<_> = trainable.map(&mut noisy).collect();
         privacy.record()?;
         if let Some(clipping) = privacy.adaptive {
             let counts = (self.below, indices.len());

@@ -1,7 +1,7 @@
 //! Gradients of samples against a loop over them.
 
 use approx::relative_eq;
-use dendra_tensor::{Conv2dOptions, Ops, Rng};
+use dendra_tensor::{Conv2dOptions, Ops, Pool2dOptions, Rng};
 
 use super::*;
 use crate::checkpoint::checkpoint;
@@ -101,6 +101,37 @@ fn networks_agree_with_the_loop_over_samples() {
             .sum_axes(&[1], false)?
             .add(&p[7].on(x).square().sum().mul(&x.sum_axes(&[1, 2, 3], false)?)?)
     });
+}
+
+/// A parameter may have a row for each sample.
+#[test]
+fn inputs_that_are_trained_count() {
+    let rows = |x: &Param<f64>, on: &Var<f64>, n: &std::ops::Range<usize>| {
+        let x = x.on(on);
+        match n.len() {
+            1 => x.narrow(0, n.start, 1),
+            _ => Ok(x),
+        }
+    };
+    let linear = params(&[&[5, 4], &[3, 4], &[3]]);
+    check("linear", &linear, &normal(&[5, 3], 9), 5, |p, x, n| {
+        let y = rows(&p[0], x, &n)?.linear(&p[1].on(x), Some(&p[2].on(x)))?;
+        y.tanh().mul(x)?.sum_axes(&[1], false)
+    });
+    for joined in [false, true] {
+        let conv = params(&[&[4, 2, 6, 6], &[3, 2, 3, 3], &[3]]);
+        check("convolution", &conv, &normal(&[4, 12], 9), 4, |p, x, n| {
+            let (images, options) = (rows(&p[0], x, &n)?, Conv2dOptions::default());
+            let (weight, bias) = (p[1].on(x), p[2].on(x));
+            let y = match joined {
+                true => images.conv2d_relu(&weight, Some(&bias), options, true)?,
+                false => images
+                    .conv2d(&weight, Some(&bias), options)?
+                    .max_pool2d(Pool2dOptions::new([2, 2]))?,
+            };
+            y.flatten(1, -1)?.mul(x)?.sum_axes(&[1], false)
+        });
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl DataParallel<'_> {
         &self,
         layout: &Layout<'_, T>,
         batch: &dyn SharedBatch<T>,
-    ) -> Result<(Vec<T>, Vec<Report<T>>)> {
+    ) -> Result<(Tensor<T>, Vec<Report<T>>)> {
         if self.syncs_batch_norm {
             return self.reduce_together(layout, batch);
         }
@@ -84,7 +84,7 @@ impl DataParallel<'_> {
         &self,
         layout: &Layout<'_, T>,
         batch: &dyn SharedBatch<T>,
-    ) -> Result<(Vec<T>, Vec<Report<T>>)> {
+    ) -> Result<(Tensor<T>, Vec<Report<T>>)> {
         let first = (0..self.shards).find(|&index| !self.samples(batch, index).is_empty());
         let own: Vec<(usize, Range<usize>)> =
             self.own_shards().map(|index| (index, self.samples(batch, index))).collect();
@@ -118,7 +118,7 @@ impl DataParallel<'_> {
         });
         led?;
         let mut tree = Tree::new(self.compression);
-        let (mut reports, mut last) = (Vec::with_capacity(own.len()), Vec::new());
+        let (mut reports, mut last) = (Vec::with_capacity(own.len()), Tensor::zeros([0]));
         for (place, shard) in shards.into_iter().enumerate() {
             // The reason is in the report of the shard that failed.
             let shard = shard.filter(|_| !meeting.waited_in_vain(place));
@@ -138,7 +138,7 @@ impl DataParallel<'_> {
         &self,
         shard: Option<Result<Shard<T>>>,
         layout: &Layout<'_, T>,
-    ) -> (Report<T>, Vec<T>) {
+    ) -> (Report<T>, Tensor<T>) {
         let gradients = match &shard {
             Some(Ok(shard)) => Some((&shard.gradients, shard.weight)),
             _ => None,
@@ -155,7 +155,7 @@ impl DataParallel<'_> {
         layout: &Layout<'_, T>,
         batch: &dyn SharedBatch<T>,
         last: usize,
-    ) -> (Option<Result<Shard<T>>>, Result<Vec<T>>) {
+    ) -> (Option<Result<Shard<T>>>, Result<Tensor<T>>) {
         /// A gradient with the weight of the shard; `None` when there are no more.
         type Arrival<T> = Option<(ParamId, Tensor<T>, f64)>;
         let (sender, arrivals) = mpsc::channel::<Arrival<T>>();
@@ -194,7 +194,7 @@ fn report_of<T: Float>(shard: Option<Result<Shard<T>>>, layout: &Layout<'_, T>) 
 /// The gradients of a batch from their weighted sum over the shards.
 pub(super) fn gradients_of<T: Float>(
     layout: &Layout<'_, T>,
-    total: &[T],
+    mut total: Tensor<T>,
     done: &[Done<T>],
 ) -> Result<Gradients<T>> {
     let mut running = RunningLoss::default();
@@ -204,11 +204,12 @@ pub(super) fn gradients_of<T: Float>(
         present.iter_mut().zip(of_shard).for_each(|(all, of_shard)| *all |= of_shard);
     }
     let factor = T::from_f64(if running.divisor > 0.0 { 1.0 / running.divisor } else { 1.0 });
+    total.make_mut().iter_mut().for_each(|sum| *sum *= factor);
     let mut values = Vec::with_capacity(present.len());
     for (index, param) in layout.parameters.iter().enumerate().filter(|(i, _)| present[*i]) {
-        let gradient = total[layout.places[index].clone()].iter().map(|&sum| sum * factor);
-        let shape = param.value().shape().clone();
-        values.push((param.id(), Tensor::from_vec(gradient.collect(), shape)?));
+        let place = &layout.places[index];
+        let gradient = total.narrow(0, place.start, place.len())?;
+        values.push((param.id(), gradient.reshape(param.value().shape().clone())?));
     }
     let mut gradients = Gradients::from_values(T::from_f64(running.value()), values);
     let changes = || done.iter().flat_map(|done| &done.changes);

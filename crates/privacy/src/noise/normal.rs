@@ -11,6 +11,7 @@ pub(super) const ROUND: f64 = 6_755_399_441_055_744.0;
 
 /// Two independent numbers of the standard normal distribution for each radius
 /// and angle, from 64 random bits of each.
+#[inline(always)]
 pub(super) fn pairs(radii: &[u64; PAIRS], angles: &[u64; PAIRS]) -> [[f64; 2]; PAIRS] {
     let (mut radius, mut turns) = ([0.0; PAIRS], [0.0; PAIRS]);
     for i in 0..PAIRS {
@@ -62,10 +63,10 @@ fn cos_sin(turns: f64) -> [f64; 2] {
     let square = x * x;
     let (mut cos, mut sin) = (1.0, 1.0);
     for n in [16.0, 14.0, 12.0, 10.0, 8.0, 6.0, 4.0, 2.0] {
-        cos = 1.0 - cos * square / (n * (n - 1.0));
+        cos = 1.0 - cos * square * (1.0 / (n * (n - 1.0)));
     }
     for n in [15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
-        sin = 1.0 - sin * square / (n * (n - 1.0));
+        sin = 1.0 - sin * square * (1.0 / (n * (n - 1.0)));
     }
     sin *= x;
     let (a, b) = if quarter & 1 == 0 { (cos, sin) } else { (sin, cos) };

@@ -3,7 +3,7 @@
 use dendra_autograd::{Parameters, Tape};
 use dendra_nn::{BatchNorm1d, Linear, Module, Sequential};
 use dendra_optim::{Adam, Lion, Optimizer, SGD};
-use dendra_tensor::Rng;
+use dendra_tensor::{Ops, Rng};
 
 use super::*;
 

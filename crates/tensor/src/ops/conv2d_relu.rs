@@ -2,6 +2,7 @@
 
 use super::conv2d::{Conv2d, Conv2dOptions};
 use super::max_pool2d::{Pool2dOptions, image_indices, placed};
+use super::per_sample::by_sample;
 use super::{
     Attributes, Call, Cotangents, Op, Ops, SampleCotangents, Term, TermCall, TermCotangents,
 };
@@ -161,8 +162,41 @@ impl<T: Float> Op<T> for Conv2dRelu {
     }
 
     fn sample_norms(&self, call: Call<'_, T, Tensor<u8>>, samples: usize) -> Option<Cotangents<T>> {
-        let g = self.before_relu(&call);
-        self.conv2d().norms_of_samples(call.inputs, call.needs, &g, samples)
+        if call.needs[0] || by_sample(&call.cotangent, samples)?.is_empty() {
+            return None;
+        }
+        let shapes: Vec<&Shape> = call.inputs.iter().map(Tensor::shape).collect();
+        let (problem, sizes) = self.problem(&shapes);
+        let (channels, length) = (shapes[1][0], shapes[1].elements());
+        let images = problem.images / samples;
+        let image = channels * sizes[0] * sizes[1];
+        let [x, g] = [&call.inputs[0], &call.cotangent].map(Tensor::contiguous);
+        let [x, g] = [&x, &g].map(|tensor| tensor.as_slice().expect("made contiguous"));
+        let maxima = call.saved.as_slice().expect("made contiguous");
+        let (of_x, of_y) = (x.len() / samples, g.len() / samples);
+        // The gradient of the convolution's output for a sample stays in the cache.
+        let norms = Tensor::build([samples, 2], |norms| {
+            let cost = images * image * problem.cost();
+            for_each_chunk(norms, 2, cost, |sample, norms| {
+                let part = |length: usize| sample * length..(sample + 1) * length;
+                let mut buffer = Buffer::new(images * image + length + channels);
+                let (cotangent, sums) = buffer.as_mut_slice().split_at_mut(images * image);
+                let (weight, bias) = sums.split_at_mut(length);
+                self.unpool(sizes, &g[part(of_y)], &maxima[part(of_y)], cotangent, bias);
+                if call.needs[1] {
+                    let problem = problem.of_images(images);
+                    problem.weight_gradient_part(&x[part(of_x)], cotangent, 0..images, weight);
+                }
+                for (norm, sums) in norms.iter_mut().zip([weight, bias]) {
+                    *norm = sums.iter().map(|&x| x * x).sum();
+                }
+            });
+        });
+        let column = |(index, &needed): (usize, &bool)| match needed {
+            true => Some(Some(norms.narrow(1, index - 1, 1).ok()?.squeeze(1).ok()?)),
+            false => Some(None),
+        };
+        call.needs.iter().enumerate().map(column).collect()
     }
 
     #[inline(never)]

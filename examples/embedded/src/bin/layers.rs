@@ -22,11 +22,11 @@ struct Net {
 
 impl Net {
     fn load(bytes: &[u8]) -> Result<Self> {
-        // The file has the weights, so these are replaced.
+        // The weights are those of the file, so none are drawn at random.
         let rng = &mut Rng::seed(0);
         let mut net = Self {
-            conv: Conv2d::new(1, 32, 3).init(rng)?,
-            hidden: Linear::new(32 * 13 * 13, 128).init(rng)?,
+            conv: Conv2d::new(1, 32, 3).weight_init(Init::Zeros).init(rng)?,
+            hidden: Linear::new(32 * 13 * 13, 128).weight_init(Init::Zeros).init(rng)?,
             output: Linear::new(128, 10).init(rng)?,
         };
         let file = StateFile::from_bytes(bytes, "mnist_cnn.safetensors")?;
