@@ -1,4 +1,4 @@
-//! Programs that only predict: how many crates they compile, how large they are, and what they need.
+//! Programs that only predict: how many crates they compile, their size, and what they need.
 //!
 //! It is compiled with link-time optimisation, which takes minutes, so it is not part of `check`.
 

@@ -381,8 +381,7 @@ pub trait Op<T: Float>: Clone + Send + Sync + Sized + 'static {
 
     /// The squared norms, `[samples]`, of the gradients of each sample with
     /// respect to the inputs that need one, without storing the gradients when
-    /// they are large. `None` when the operation does not implement this, or not
-    /// for these inputs.
+    /// they are large. `None` when this is not implemented for these inputs.
     fn sample_norms(
         &self,
         call: Call<'_, T, Self::Saved>,
