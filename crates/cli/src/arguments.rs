@@ -1,7 +1,8 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -219,7 +220,7 @@ pub(crate) struct Quantize {
     #[arg(long, value_enum, default_value = "min-max")]
     pub(crate) observer: Observe,
     /// Percent of the values within a range, for --observer percentile
-    #[arg(long, value_name = "PERCENT", default_value = "99.99", value_parser = positive)]
+    #[arg(long, value_name = "PERCENT", default_value = "99.99", value_parser = percent)]
     pub(crate) percentile: f64,
     /// Layers that stay as they are, such as 0,3
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
@@ -272,8 +273,8 @@ pub(crate) struct Bench {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) on: Vec<u64>,
     /// Duration of each measurement in seconds
-    #[arg(long, value_name = "S", default_value = "1", value_parser = positive)]
-    pub(crate) seconds: f64,
+    #[arg(long, value_name = "S", default_value = "1", value_parser = duration)]
+    pub(crate) seconds: Duration,
     /// Length of a free axis other than the first, by its name
     #[arg(long, value_name = "NAME=N", value_parser = axis)]
     pub(crate) axis: Vec<(String, usize)>,
@@ -286,7 +287,7 @@ pub(crate) struct Serve {
     #[arg(required = true)]
     pub(crate) models: Vec<String>,
     /// Address to listen on; 0.0.0.0:8000 is reachable from other machines
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) address: SocketAddr,
     /// Token that requests must send as `Authorization: Bearer TOKEN`
     #[arg(long, env = "DENDRA_TOKEN", hide_env_values = true)]
@@ -311,7 +312,7 @@ pub(crate) struct Training {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) validation: Option<f64>,
     /// Largest number of epochs
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..u64::MAX))]
     pub(crate) epochs: Option<u64>,
     /// Epochs without a lower validation loss before training stops
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -368,6 +369,25 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
         _ => Err("expected a number above 0".to_owned()),
     }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number @ 50.0..=100.0) => Ok(number),
+        _ => Err("expected a number from 50 to 100".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = seconds.filter(|seconds| !seconds.is_zero());
+    seconds.ok_or_else(|| "expected a number above 0 and below 1e19".to_owned())
+}
+
+/// The address of a host, that of version 4 if it has several.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|all| all.min_by_key(SocketAddr::is_ipv6));
+    found.ok_or_else(|| "expected a host and a port, such as 127.0.0.1:8000".to_owned())
 }
 
 fn character(text: &str) -> Result<char, String> {

@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Bench, threads: Option<u64>, screen: Screen) -> Re
         set_num_threads(threads as usize)?;
         for &batch in batch {
             let inputs = inputs(&network, batch as usize, axis)?;
-            let times = measured(&network, &inputs, Duration::from_secs_f64(*seconds))?;
+            let times = measured(&network, &inputs, *seconds)?;
             let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
             let (median, high, highest) = (at(0.5), at(0.9), at(0.99));
             let total: Duration = times.iter().sum();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dendra_autograd::{Parameters, StateDict};
-use dendra_nn::{CHECKPOINT_KEY, Sequential, StateFile, check_writable};
+use dendra_nn::{CHECKPOINT_KEY, StateFile, check_writable};
 use dendra_onnx::{Export, Model};
 use dendra_quant::Quantised;
 use dendra_tensor::{Error, Result, Shape, Tensor, bf16, f16};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::arguments::{Convert, Precision};
 use crate::data::ending;
+use crate::model::of_floats;
 use crate::screen::Screen;
 
 const FORMATS: &str = "expected an extension that is a format: .safetensors, .npz or .onnx";
@@ -137,7 +138,7 @@ fn export(input: &Path, output: &Path) -> Result<(String, String)> {
     let file = StateFile::read(input)?;
     let classes = dendra_datasets::classes_from_metadata(&file.metadata)
         .map_err(|error| Error::file(input, error.to_string()))?;
-    let model = Sequential::from_file(file, input)?;
+    let model = of_floats(file, input)?;
     let shape: Shape = [1].into_iter().chain(model.input_shape().iter().copied()).collect();
     let export = match model.takes_tokens() {
         true => Export::of(&model, &Tensor::<i64>::zeros(shape))?,

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use dendra_datasets::AnyPreprocessing;
 use dendra_deploy::{Format, Network};
-use dendra_nn::Sequential;
+use dendra_nn::{Sequential, StateFile};
 use dendra_onnx::Model;
+use dendra_quant::Quantised;
 use dendra_tensor::{Error, Result};
 use dendra_train::terminal_width;
 use dendra_weights::Weights;
@@ -275,8 +276,14 @@ pub(crate) fn summary(arguments: &Summary, screen: Screen) -> Result<(), Failure
             screen.result(format_args!("{all:>6}  operators in total"))?;
         }
         _ => {
-            let model: Sequential = Sequential::load(path)?;
-            let summary = model.summary();
+            let file = StateFile::read(path)?;
+            let (summary, integers) = if Quantised::is_in(&file.metadata) {
+                let network = Quantised::from_file(file, path)?;
+                let layers = network.layers().map(str::to_owned).collect();
+                (network.trace().summary(), layers)
+            } else {
+                (Sequential::from_file(file, path)?.summary(), Vec::new())
+            };
             let rows = summary.rows.iter().map(|row| {
                 json!({
                     "name": row.name,
@@ -290,9 +297,13 @@ pub(crate) fn summary(arguments: &Summary, screen: Screen) -> Result<(), Failure
                 "trainable": summary.trainable,
                 "frozen": summary.frozen,
                 "bytes": summary.bytes,
+                "layers_of_integers": integers,
             }))?;
             let width = terminal_width();
             screen.result(format!("{summary:.width$}").trim_end())?;
+            if !integers.is_empty() {
+                screen.result(format_args!("layers of integers: {}", integers.join(", ")))?;
+            }
         }
     }
     Ok(())

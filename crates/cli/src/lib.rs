@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use console::style;
 use dendra_tensor::Error;
+use serde_json::json;
 
 use arguments::{Arguments, Command};
 use screen::Screen;
@@ -120,7 +121,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "dendra", &mut text);
-            screen.result(String::from_utf8_lossy(&text).trim_end())?;
+            let text = String::from_utf8_lossy(&text);
+            screen.json(&json!({ "completions": text }))?;
+            screen.result(text.trim_end())?;
             Ok(())
         }
     }

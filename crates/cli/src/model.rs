@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use dendra_tensor::Result;
+use dendra_nn::{Sequential, StateFile};
+use dendra_quant::Quantised;
+use dendra_tensor::{Error, Result};
 use dendra_weights::Weights;
 use serde_json::Value;
 
@@ -19,4 +21,12 @@ pub(crate) fn entry(path: &Path, key: &str) -> Result<Option<String>> {
         Some(Value::String(text)) => Some(text.clone()),
         _ => None,
     })
+}
+
+/// The network of a file, which must be one of floats.
+pub(crate) fn of_floats(file: StateFile, path: &Path) -> Result<Sequential> {
+    if Quantised::is_in(&file.metadata) {
+        return Err(Error::file(path, "it is a network of integers, expected one of floats"));
+    }
+    Sequential::from_file(file, path)
 }

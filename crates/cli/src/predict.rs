@@ -88,7 +88,9 @@ impl Reader<'_> {
             read.map_err(|error| Error::io("standard input", error))?;
             let start = bytes.trim_ascii_start().first();
             if start == Some(&b'{') {
-                return self.json(&bytes);
+                return self
+                    .json(&bytes)
+                    .map_err(|error| in_file("standard input".as_ref(), error));
             }
             if self.takes_texts() {
                 let text = String::from_utf8(bytes).map_err(|_| {

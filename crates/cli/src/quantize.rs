@@ -14,7 +14,7 @@ use crate::Failure;
 use crate::arguments::{Observe, Quantize, TableFormat, Whole};
 use crate::data::texts::Texts;
 use crate::data::{Kind, ending, in_file, pictures, table, unsuitable};
-use crate::model::COLUMN;
+use crate::model::{COLUMN, of_floats};
 use crate::screen::Screen;
 
 /// The samples that run at once.
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Quantize, screen: Screen) -> Result<(), Failure> {
     check_writable(output)?;
     let file = StateFile::read(path)?;
     let metadata = file.metadata.clone();
-    let model = Sequential::from_file(file, path)?;
+    let model = of_floats(file, path)?;
     let inputs = inputs(path, &metadata, data, arguments)?;
     let reached = match inputs {
         AnyTensor::F32(inputs) => quantise(&model, &inputs, scheme, arguments),

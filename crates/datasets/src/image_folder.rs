@@ -213,7 +213,8 @@ impl Search<'_> {
     /// Finds the pictures in a folder, which is inside the folders `around`.
     fn folder(&mut self, folder: &Path, around: &mut Vec<PathBuf>) -> Result<()> {
         if around.len() > DEEPEST {
-            return Err(Error::file(folder, "folders are nested more than {DEEPEST} deep"));
+            let message = format!("folders are nested more than {DEEPEST} deep");
+            return Err(Error::file(folder, message));
         }
         let target = real(folder)?;
         if around.contains(&target) {

@@ -47,7 +47,10 @@ impl Prediction {
             let best =
                 (0..row.len()).reduce(|best, next| if row[next] > row[best] { next } else { best });
             let label = best.filter(|_| finite).ok_or_else(|| {
-                Error::not_finite(CONTEXT, format!("the outputs for sample {sample}"))
+                Error::not_finite(
+                    CONTEXT,
+                    format!("the outputs for sample {sample} are not finite"),
+                )
             })?;
             Ok(Self { label, probabilities: row.to_vec(), classes: Arc::clone(classes) })
         });

@@ -213,12 +213,11 @@ impl AnyPreprocessing {
     fn takes_no(&self, what: &str) -> Error {
         let message = match self.kind() {
             None => format!(
-                "the model has no preprocessing that takes {what}: give it the numbers of its \
-                 inputs"
+                "it has no preprocessing that takes {what}: give it the numbers of its inputs"
             ),
-            Some(kind) => format!("the preprocessing of the model is `{kind}`: no {what}"),
+            Some(kind) => format!("its preprocessing is of kind `{kind}`, which takes no {what}"),
         };
-        Error::argument(CONTEXT, message)
+        Error::argument("the model", message)
     }
 }
 
@@ -256,7 +255,7 @@ mod tests {
         let own = AnyPreprocessing::from_metadata(&own).unwrap();
         assert_eq!((own.kind(), own.input_shape()), (Some("celsius"), None));
         let error = own.texts(&["a"]).unwrap_err().to_string();
-        assert!(error.contains("is `celsius`: no texts"), "{error}");
+        assert!(error.contains("`celsius`, which takes no texts"), "{error}");
 
         for (json, expected) in [
             ("{", "EOF"),

@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use dendra_tensor::{Error, Result, Rng};
 
 use crate::fault::Fault;
@@ -15,11 +16,13 @@ mod category;
 mod columns;
 mod encoding;
 mod lines;
+mod messages;
 
 pub use columns::EncodedColumn;
 pub use encoding::{Encoder, Missing, Scaling, TableEncoding, classes};
 
 use lines::Lines;
+use messages::{cells, no_column, unequal};
 
 /// The marks for a missing value, unless [`Csv::missing`] sets others: those of
 /// pandas, and `?`, which the UCI repository uses.
@@ -27,10 +30,6 @@ const MISSING: [&str; 20] = [
     "", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
-
-/// The number of cells of a column that an error shows.
-const CELLS_SHOWN: usize = 3;
-const CHARACTERS_SHOWN: usize = 40;
 
 /// The format of a delimited file.
 ///
@@ -162,19 +161,14 @@ impl Csv {
         }
         let text = decoded(bytes)?;
         let mut lines = Lines::new(text.as_bytes(), self.comment);
-        let mut reader = ReaderBuilder::new()
-            .delimiter(self.delimiter)
-            .has_headers(false)
-            .comment(self.comment)
-            .trim(Trim::All)
-            .flexible(true)
-            .from_reader(text.as_bytes());
+        let mut reader = self.reader(text.as_bytes());
         let mut names: Option<Vec<String>> = None;
         let mut columns: Vec<Texts> = Vec::new();
         let mut record = StringRecord::new();
-        let mut rows = Vec::new();
+        let (mut rows, mut last) = (Vec::new(), None);
         while reader.read_record(&mut record).map_err(|error| error.to_string())? {
             let line = lines.at(record.position().map_or(0, |at| at.byte() as usize));
+            last = Some(line);
             if record.len() == 1 && record[0].is_empty() && !lines.rest().starts_with(b"\"") {
                 // A line of white space.
                 continue;
@@ -195,6 +189,11 @@ impl Csv {
             rows.push(line);
             columns.iter_mut().zip(&record).for_each(|(column, field)| column.push(field));
         }
+        if let Some(line) = last
+            && self.is_open(lines.rest())?
+        {
+            return Err(format!("line {line}: a quote is not closed").into());
+        }
         let names =
             names.unwrap_or_else(|| (0..columns.len()).map(|index| index.to_string()).collect());
         let named: Vec<(String, Texts)> = names
@@ -211,7 +210,7 @@ impl Csv {
         let is_there = |name: &String| named.iter().any(|(known, _)| known == name);
         if let Some(name) = self.texts.iter().chain(&self.numbers).find(|name| !is_there(name)) {
             let names: Vec<String> = named.into_iter().map(|(name, _)| name).collect();
-            return Err(format!("there is no column {name:?}, only {}", listed(&names)).into());
+            return Err(no_column(name, &names).into());
         }
         let mut table = Table { names: Vec::new(), columns: Vec::new(), rows: rows.len() };
         for (name, fields) in named {
@@ -219,6 +218,28 @@ impl Csv {
             table.names.push(name);
         }
         Ok(table)
+    }
+
+    fn reader<R: Read>(&self, text: R) -> Reader<R> {
+        ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .has_headers(false)
+            .comment(self.comment)
+            .trim(Trim::All)
+            .flexible(true)
+            .from_reader(text)
+    }
+
+    /// Whether the last record of a text does not end, because one of its quotes
+    /// is not closed: then it takes in whatever follows.
+    fn is_open(&self, last: &[u8]) -> Result<bool, Fault> {
+        let mut reader = self.reader(last.chain(&b"\n\"\""[..]));
+        let mut record = StringRecord::new();
+        let mut records = 0;
+        while reader.read_record(&mut record).map_err(|error| error.to_string())? {
+            records += 1;
+        }
+        Ok(records == 1)
     }
 
     /// A column of numbers if possible, otherwise of texts; `lines` are the
@@ -268,49 +289,10 @@ fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// Lists the first cells, each with its position, and the number of the others.
-fn cells<'a>(cells: impl Iterator<Item = (&'a str, String)>) -> String {
-    let (mut shown, mut more, mut commas) = (Vec::new(), 0, false);
-    for (text, position) in cells {
-        commas |= finite(&text.replacen(',', ".", 1)).is_some();
-        if shown.len() < CELLS_SHOWN {
-            let text: String = text.chars().take(CHARACTERS_SHOWN).collect();
-            shown.push(format!("{text:?} in {position}"));
-        } else {
-            more += 1;
-        }
-    }
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let hint = if commas { "; `Csv::decimal` reads numbers with a decimal comma" } else { "" };
-    shown.join(", ") + &more + hint
-}
-
-/// The error for a record with another number of fields than the first one.
-fn unequal(record: &StringRecord, expected: usize, line: usize) -> String {
-    let found = record.len();
-    let last = record.iter().next_back();
-    let hint = if found == expected + 1 && last == Some("") {
-        ": a delimiter ends the line"
-    } else if record.iter().any(|field| field.contains('\n')) {
-        ": a field in quotes spans several lines"
-    } else {
-        ""
-    };
-    format!("line {line}: expected {expected} fields, got {found}{hint}")
-}
-
 impl Default for Csv {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Lists the first names, and the number of the others.
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(10).map(|name| format!("{name:?}")).collect::<Vec<_>>();
-    let more = names.len().saturating_sub(shown.len());
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    shown.join(", ") + &more
 }
 
 /// Concatenated texts, which need little more memory than the file.
@@ -441,10 +423,9 @@ impl Table {
     /// When there is no such column; the error lists the existing ones.
     pub fn column(&self, name: &str) -> Result<&Column> {
         let found = self.names.iter().position(|known| known == name);
-        found.map(|index| &self.columns[index]).ok_or_else(|| {
-            let message = format!("there is no column {name:?}, only {}", listed(&self.names));
-            Error::argument("Table::column", message)
-        })
+        found
+            .map(|index| &self.columns[index])
+            .ok_or_else(|| Error::argument("Table::column", no_column(name, &self.names)))
     }
 
     /// The texts of a column.

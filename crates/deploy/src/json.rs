@@ -8,14 +8,18 @@ use crate::answer::Answer;
 use crate::network::Network;
 use crate::value::Value;
 
-const PLACE: &str = "Network::prepare_json";
+const PLACE: &str = "the JSON";
 
 /// The largest depth of nested lists of numbers.
 const MOST_AXES: usize = 16;
 
+/// The number of characters of a value that an error shows.
+#[cfg(feature = "tables")]
+const MOST_SHOWN: usize = 40;
+
 /// Samples as JSON.
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case", expecting = "expected {\"rows\": […]} or {\"texts\": […]}")]
+#[serde(rename_all = "snake_case")]
 enum Samples {
     Rows(Vec<Json>),
     Texts(Vec<String>),
@@ -35,9 +39,17 @@ impl Network {
     ///
     /// When the JSON is invalid, or the network does not accept such samples.
     pub fn prepare_json(&self, json: &[u8]) -> Result<Value> {
-        match serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))? {
+        let samples = serde_json::from_slice(json).map_err(|error| {
+            wrong(format!("{error}; expected {{\"rows\": […]}} or {{\"texts\": […]}}"))
+        })?;
+        match samples {
             Samples::Texts(texts) => self.prepare_texts(&texts),
-            Samples::Rows(rows) if rows.iter().any(Json::is_object) => self.prepare_objects(rows),
+            Samples::Rows(rows)
+                if self.preprocessing().kind() == Some("table")
+                    || rows.iter().any(Json::is_object) =>
+            {
+                self.prepare_objects(rows)
+            }
             Samples::Rows(rows) => self.prepare_lists(&rows),
         }
     }
@@ -104,7 +116,10 @@ impl Network {
         };
         let objects = rows.into_iter().enumerate().map(|(index, row)| match row {
             Json::Object(object) => Ok(object),
-            _ => Err(wrong(format!("expected an object for row {index} as for the others"))),
+            other => {
+                let found = shown(&other);
+                Err(wrong(format!("row {index}: expected values by column name, got {found}")))
+            }
         });
         let objects: Vec<serde_json::Map<String, Json>> = objects.collect::<Result<_>>()?;
         let columns = encoder.columns().map(|column| {
@@ -127,6 +142,16 @@ impl Network {
 
 fn wrong(message: String) -> Error {
     Error::data(PLACE, message)
+}
+
+/// The beginning of a value.
+#[cfg(feature = "tables")]
+fn shown(value: &Json) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Appends the numbers of nested lists.
@@ -159,8 +184,10 @@ fn numbers(name: &str, values: &[&Json]) -> Result<dendra_datasets::Column> {
             Json::String(text) => text.trim().parse().ok().filter(|x: &f64| x.is_finite()),
             _ => None,
         };
-        found
-            .ok_or_else(|| wrong(format!("row {row}: expected a number for {name:?}, got {value}")))
+        found.ok_or_else(|| {
+            let found = shown(value);
+            wrong(format!("row {row}: expected a number for {name:?}, got {found}"))
+        })
     };
     let numbers = values.iter().enumerate().map(number).collect::<Result<_>>()?;
     Ok(dendra_datasets::Column::Numbers(numbers))
@@ -173,7 +200,10 @@ fn texts(name: &str, values: &[&Json]) -> Result<dendra_datasets::Column> {
         Json::Null => Ok(None),
         Json::String(text) => Ok(Some(text.as_str().into())),
         Json::Number(_) | Json::Bool(_) => Ok(Some(value.to_string().into())),
-        _ => Err(wrong(format!("row {row}: expected a text for {name:?}, got {value}"))),
+        _ => {
+            let found = shown(value);
+            Err(wrong(format!("row {row}: expected a text for {name:?}, got {found}")))
+        }
     };
     let texts = values.iter().enumerate().map(text).collect::<Result<_>>()?;
     Ok(dendra_datasets::Column::Texts(texts))

@@ -8,9 +8,9 @@
 //! bindings for C and browsers use it.
 //!
 //! ```
-//! use dendra_deploy::{Answer, Network};
+//! use dendra_deploy::{Answer, Network, Tensor};
 //! use dendra_nn::Sequential;
-//! use dendra_tensor::{Rng, Tensor};
+//! use dendra_tensor::Rng;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -48,6 +48,8 @@ mod open;
 #[cfg(feature = "quantised")]
 mod quantised;
 mod value;
+
+pub use dendra_tensor::{Error, Result, Tensor};
 
 pub use answer::Answer;
 pub use describe::{Axis, ElementType, Format, TensorInfo};

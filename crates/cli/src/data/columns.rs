@@ -36,8 +36,8 @@ pub(crate) struct Use {
 
 impl Use {
     pub(crate) fn of(table: &Table, target: &str, ignored: &[String]) -> Result<Self> {
-        if let Some(name) = ignored.iter().find(|name| table.column(name).is_err()) {
-            return Err(no_column(table, name));
+        for name in ignored {
+            table.column(name)?;
         }
         let mut found = Self::default();
         for name in table.names() {
@@ -57,7 +57,8 @@ impl Use {
                     let distinct = known.iter().collect::<BTreeSet<_>>().len();
                     let words = known.iter().map(|text| text.split_whitespace().count());
                     let words = words.sum::<usize>() as f64 / known.len().max(1) as f64;
-                    let mixed = known.iter().filter(|text| text.parse::<f64>().is_ok()).count();
+                    let is_number = |text: &str| text.parse().is_ok_and(f64::is_finite);
+                    let mixed = known.iter().filter(|text| is_number(text)).count();
                     if distinct == 1 && known.len() == all.len() {
                         "has one value".to_owned()
                     } else if distinct <= MOST_CATEGORIES && 2 * distinct <= known.len() {
@@ -67,7 +68,7 @@ impl Use {
                         found.texts.push((name.clone(), words));
                         continue;
                     } else if 2 * mixed > known.len() {
-                        let text = known.iter().find(|text| text.parse::<f64>().is_err());
+                        let text = known.iter().find(|text| !is_number(text));
                         format!("has texts among its numbers, such as {:?}", text.unwrap_or(&""))
                     } else {
                         format!("has {distinct} different texts")
@@ -92,23 +93,17 @@ impl Use {
 fn unused_numbers(all: &[f64]) -> Option<&'static str> {
     let known: Vec<f64> = all.iter().copied().filter(|number| !number.is_nan()).collect();
     let Some(&first) = known.first() else { return Some("has no values") };
+    // A missing number becomes the median, which is the same one.
     if known.iter().all(|&number| number == first) {
-        return (known.len() == all.len()).then_some("has one value");
+        return Some("has one value");
     }
     let counts = known.len() >= 10 && known.windows(2).all(|pair| pair[1] == pair[0] + 1.0);
     counts.then_some("numbers the rows")
 }
 
-/// The error for a column that does not exist, with the existing columns.
-pub(crate) fn no_column(table: &Table, name: &str) -> Error {
-    let names: Vec<String> = table.names().iter().map(|name| format!("{name:?}")).collect();
-    let message = format!("there is no column {name:?}; the columns are {}", names.join(", "));
-    Error::argument("the table", message)
-}
-
 /// The rows that have a value in the target column.
 pub(crate) fn rows_with(table: &Table, target: &str) -> Result<Vec<usize>> {
-    let Ok(column) = table.column(target) else { return Err(no_column(table, target)) };
+    let column = table.column(target)?;
     let has_value = |row: &usize| match column {
         Column::Numbers(all) => !all[*row].is_nan(),
         Column::Texts(all) => all[*row].is_some(),
@@ -190,10 +185,12 @@ mod tests {
             ("id", &|row| (row + 1).to_string()),
             ("x", &|row| (row % 7).to_string()),
             ("same", &|_| "5".to_owned()),
+            ("once", &|row| if row == 9 { "5".to_owned() } else { String::new() }),
             ("colour", &|row| ["red", "blue"][row % 2].to_owned()),
             ("name", &|row| format!("N{row}")),
             ("note", &|row| format!("this is note {row}")),
             ("mixed", &|row| if row == 3 { "3 kg".to_owned() } else { row.to_string() }),
+            ("endless", &|row| if row == 3 { "inf".to_owned() } else { row.to_string() }),
             ("y", &|row| (row % 3).to_string()),
         ]);
         let found = Use::of(&table, "y", &[]).unwrap();
@@ -207,8 +204,10 @@ mod tests {
             [
                 "id numbers the rows",
                 "same has one value",
+                "once has one value",
                 "name has 40 different texts",
                 "mixed has texts among its numbers, such as \"3 kg\"",
+                "endless has texts among its numbers, such as \"inf\"",
             ]
         );
         let error = Use::of(&table, "y", &["z".to_owned()]).unwrap_err().to_string();

@@ -34,6 +34,11 @@ impl Kind {
     /// Looks only at the names of files, not at their contents.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
+        if !(about.is_dir() || about.is_file()) {
+            let message = "expected a file or a folder, got a pipe or a device: its contents are \
+                           needed more than once";
+            return Err(Error::file(path, message));
+        }
         if !about.is_dir() {
             let ending = ending(path);
             if ending.is_empty() || TABLES.contains(&ending.as_str()) {
@@ -109,9 +114,11 @@ pub(crate) fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> Res
         return Err(Error::file(folder, message));
     }
     for entry in entries(folder)? {
-        match entry.is_dir() {
-            true => walk(&entry, files, depth + 1)?,
-            false => files.push(entry),
+        match fs::metadata(&entry) {
+            Ok(about) if about.is_dir() => walk(&entry, files, depth + 1)?,
+            // A pipe has no contents, and reading it may never end.
+            Ok(about) if !about.is_file() => {}
+            _ => files.push(entry),
         }
     }
     Ok(())
@@ -155,6 +162,11 @@ pub(crate) fn split(
             "{samples} samples are too few: expected at least {FEWEST}, some for validation"
         );
         return Err(Error::data("the data", message));
+    }
+    let rest = (samples as f64 * validation).round() as usize;
+    if rest == 0 || rest == samples {
+        let message = format!("{validation} of {samples} samples are {rest}: a part is empty");
+        return Err(Error::argument("the validation fraction", message));
     }
     let (train, rest) = match labels {
         Some((labels, classes)) => {

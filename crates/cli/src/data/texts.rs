@@ -44,10 +44,7 @@ impl Texts {
 
     /// The texts in a column of a table. A missing text is empty.
     pub(crate) fn of_column(table: &Table, column: &str) -> Result<Vec<String>> {
-        let Ok(found) = table.column(column) else {
-            return Err(super::columns::no_column(table, column));
-        };
-        Ok(match found {
+        Ok(match table.column(column)? {
             Column::Texts(all) => {
                 all.iter().map(|text| text.as_deref().unwrap_or_default().to_owned()).collect()
             }

@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::prepare::Prepared;
 use crate::choose::Takes;
 use crate::data::pictures::{self, Changes};
-use crate::data::{check_classes, split, texts::Texts};
+use crate::data::{check_classes, in_file, split, texts::Texts};
 use crate::model::{COLUMN, TARGET};
 use crate::screen::Screen;
 use crate::settings::{Inputs, Settings, Task};
@@ -126,24 +126,46 @@ impl Run<'_> {
         let labels = labels.as_deref().map(|labels| (labels, names.len()));
         let [train, rest] = self.split(rows.len(), labels)?;
         let samples = [train.len(), rest.len()];
-        let (train, rest) = (rows.rows(&train)?, rows.rows(&rest)?);
-        let encoding = TableEncoding::new().numbers(numbers).categories(categories);
-        let encoder = encoding.missing(Missing::Median).allow_unknown(true).fit(&train)?;
+        let in_file = |error| in_file(&self.settings.data, error);
+        let known = rows.rows(&train)?;
+        let is_empty = |name: &&String| match known.column(name) {
+            Ok(column) => column.missing() == known.len(),
+            Err(_) => false,
+        };
+        let (empty, numbers): (Vec<&String>, Vec<&String>) = numbers.iter().partition(is_empty);
+        for name in empty {
+            self.screen.note(format_args!(
+                "the column {name:?} is left out: it has values only in the validation data"
+            ));
+        }
         let inputs = numbers.len() + categories.len();
+        let encoding = TableEncoding::new().numbers(numbers).categories(categories);
+        let encoding = encoding.missing(Missing::Median).allow_unknown(true);
+        let encoder = encoding.fit(&known).map_err(in_file)?;
         self.inform(&format!("rows, {inputs} columns to predict from"), samples, &names)?;
         let takes = Takes::Numbers(vec![encoder.width()]);
         let parts = Parts { classes: names, samples };
         match self.settings.task {
             Task::Classification => {
-                let data = |rows| encoder.classification_as(rows, target, &parts.classes);
-                let (train, rest) = (data(&train)?, data(&rest)?);
-                let model = self.build(&takes, parts.classes.len())?;
+                let classes = parts.classes.len();
+                let all = encoder.classification_as(rows, target, &parts.classes);
+                let all = all.map_err(in_file)?;
+                let part = |indices: &[usize]| {
+                    let (x, y) = all.batch(indices)?;
+                    TensorDataset::classification(x, y, classes)
+                };
+                let (train, rest) = (part(&train)?, part(&rest)?);
+                let model = self.build(&takes, classes)?;
                 let describe = |row: &[f32]| encoder.describe(row);
                 self.classify(model, &train, &rest, encoder.clone(), parts, Some(&describe))
             }
             Task::Regression => {
-                let (train, rest) =
-                    (encoder.regression(&train, target)?, encoder.regression(&rest, target)?);
+                let all = encoder.regression(rows, target).map_err(in_file)?;
+                let part = |indices: &[usize]| {
+                    let (x, y) = all.batch(indices)?;
+                    TensorDataset::new(x, y)
+                };
+                let (train, rest) = (part(&train)?, part(&rest)?);
                 let model = self.build(&takes, 1)?;
                 self.regress(model, &train, &rest, encoder, parts)
             }

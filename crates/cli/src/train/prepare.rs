@@ -17,6 +17,9 @@ use crate::settings::{Augment, Inputs, Settings, Task};
 /// The default fraction of the data for validation.
 const VALIDATION: f64 = 0.2;
 
+/// The number of columns that a message lists.
+const COLUMNS_SHOWN: usize = 30;
+
 /// The data of a run.
 pub(super) enum Prepared {
     /// Rows that have a target.
@@ -90,11 +93,15 @@ impl Prepared {
         let in_file = |error: Error| in_file(path, error);
         let (all, format) = table::read(path, &arguments.table)?;
         let Some(target) = &arguments.target else {
-            let names: Vec<String> = all.names().iter().map(|name| format!("{name:?}")).collect();
+            let names = all.names().iter().take(COLUMNS_SHOWN).map(|name| format!("{name:?}"));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let more = match all.names().len().saturating_sub(COLUMNS_SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             return Err(Failure::Usage(format!(
-                "expected --target COLUMN; the columns of {} are {}",
-                path.display(),
-                names.join(", ")
+                "expected --target COLUMN; the columns of {} are {names}{more}",
+                path.display()
             )));
         };
         let rows = with_target(&all, target, path, screen)?;

@@ -15,6 +15,11 @@ fn faults_are_explained_and_leave_no_file() {
     place.write("constant.csv", "a,b\n1,1.5\n2,1.5\n3,1.5\n");
     place.write("ragged.csv", "a,b\n1,2\n1,2,3\n");
     place.write("useless.csv", "a,b\n5,x\n5,y\n5,x\n5,y\n5,x\n5,y\n");
+    let names: Vec<String> = (0..101).map(|column| column.to_string()).collect();
+    place.write("wide.csv", names.join(",") + "\n");
+    place.write("open.csv", "a,b\n1,x\n2,y\n1,x\n2,\"y\n1,x\n2,y\n1,x\n2,y\n");
+    place.write("far.csv", "a,b\n1e300,x\n2,y\n3,x\n4,y\n5,x\n6,y\n");
+    place.write("high.csv", "a,b\n1,1e300\n2,3.5\n3,4\n1,5\n1,6\n2,7\n1,1e300\n");
     place.write("table.xlsx", "PK");
     place.write("binary.csv", [0xff, 0xfe, 0x00]);
     place.write("nothing/readme.md", "no data");
@@ -71,8 +76,18 @@ fn faults_are_explained_and_leave_no_file() {
         ("serve", 2, "<MODELS>"),
         ("serve model.pkl", 1, "model.pkl: expected"),
         ("serve missing.onnx", 1, "missing.onnx: "),
-        ("serve model.pkl --address here", 2, "invalid value 'here'"),
+        ("serve model.pkl --address here", 2, "a host and a port, such as"),
+        ("serve model.pkl --address localhost:0", 1, "model.pkl: expected"),
         ("bench model.pkl --batch 0", 2, "0 is not in"),
+        ("bench model.pkl --seconds 1e300", 2, "above 0 and below 1e19"),
+        ("quantize model.pkl flowers.csv -o m.onnx --percentile 500", 2, "from 50 to 100"),
+        ("train wide.csv", 2, "\"28\", \"29\" and 71 more"),
+        ("train flowers.csv -t knd", 1, "no column \"knd\", but \"kind\"; the columns are"),
+        ("train flowers.csv -t kind --validation 0.001", 1, "0.001 of 30 samples are 0"),
+        ("train /dev/null -t kind", 1, "got a pipe or a device"),
+        ("train open.csv -t b", 1, "open.csv: line 5: a quote is not closed"),
+        ("train far.csv -t b", 1, "far.csv: column \"a\" has numbers too large"),
+        ("train high.csv -t b", 1, "high.csv: row 0 has 1e300 in column \"b\""),
     ] {
         let ran = place.run(&arguments.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.code, Some(code), "{arguments}: {ran:?}");

@@ -35,6 +35,15 @@ fn a_model_becomes_a_network_of_integers() {
     };
     let (floats, integers) = (accuracy("m.safetensors"), accuracy("int8.safetensors"));
     assert!(floats > 0.8 && (floats - integers).abs() < 0.03, "{floats} {integers}");
+    let summary = place.ok(&["summary", "int8.safetensors"]);
+    assert!(summary.contains("\nlayers of integers: 0, 2, output\n"), "{summary}");
+    for arguments in [
+        &["convert", "int8.safetensors", "no.onnx"][..],
+        &["quantize", "int8.safetensors", "flowers.csv", "-o", "no.onnx"],
+    ] {
+        let ran = place.run(arguments);
+        assert!(ran.code == Some(1) && ran.err.contains("a network of integers"), "{ran:?}");
+    }
     place.ok(&["bench", "int8.safetensors", "--batch", "4", "--on", "1", "--seconds", "0.02"]);
 
     for scheme in ["dynamic", "weights8", "weights4"] {

@@ -67,6 +67,26 @@ fn the_settings_repeat_a_run_bit_for_bit() {
 }
 
 #[test]
+fn a_column_with_few_values_is_left_out() {
+    let place = Place::new();
+    // One of the two values of "rare" is in the validation data, then the other, then both.
+    for seed in 0..20 {
+        let mut text = "a,rare,b\n".to_owned();
+        for row in 0..12 {
+            let rare = if row < 2 { row.to_string() } else { String::new() };
+            text += &format!("{row}.5,{rare},{}\n", ["x", "y"][row % 2]);
+        }
+        place.write("rare.csv", text);
+        let seed = seed.to_string();
+        let options = ["train", "rare.csv", "-t", "b", "--epochs", "1", "--validation", "0.5"];
+        let ran = place.run(&[&options[..], &["--seed", &seed]].concat());
+        assert_eq!(ran.code, Some(0), "{seed}: {ran:?}");
+        let left_out = ran.err.contains("\"rare\" is left out: it has values only in the");
+        assert_eq!(left_out, ran.out.contains("1 columns to predict from"), "{ran:?}");
+    }
+}
+
+#[test]
 fn numbers_are_predicted_in_their_unit() {
     let place = Place::new();
     let mut dice = Dice(3);

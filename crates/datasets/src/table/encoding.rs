@@ -226,6 +226,12 @@ fn numbers<'a>(name: &str, column: &'a Column) -> Result<&'a [f64]> {
     }
 }
 
+/// The error for a number that is infinite as an element of a tensor.
+fn too_large(name: &str, row: usize, number: f64) -> Error {
+    let message = format!("row {row} has {number:e} in column {name:?}, which is too large");
+    Error::data("Encoder", message)
+}
+
 /// The statistics of a column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -322,9 +328,10 @@ impl Encoder {
     /// # Errors
     ///
     /// When a column does not exist, or must contain numbers but does not; when
-    /// a missing value is an error; when a category is unknown and this is not
-    /// allowed; or when a column of categories has numbers, but had texts in
-    /// the training part, where `"07"` and `"7"` are different.
+    /// a missing value is an error; when a number is too large for a tensor;
+    /// when a category is unknown and this is not allowed; or when a column of
+    /// categories has numbers, but had texts in the training part, where `"07"`
+    /// and `"7"` are different.
     pub fn inputs(&self, table: &Table) -> Result<Tensor> {
         let width = self.width();
         let mut inputs = vec![0.0; table.len() * width];
@@ -342,6 +349,9 @@ impl Encoder {
                             return Err(missing(name, row));
                         }
                         out[start] = ((number - shift) / scale) as f32;
+                        if out[start].is_infinite() {
+                            return Err(too_large(name, row, number));
+                        }
                     }
                     start += 1;
                 }
@@ -372,11 +382,14 @@ impl Encoder {
     /// # Errors
     ///
     /// The errors of [`inputs`](Self::inputs), and when the column does not
-    /// contain numbers or a value is missing.
+    /// contain numbers, or a value is missing or too large.
     pub fn regression(&self, table: &Table, target: &str) -> Result<TensorDataset<f32>> {
         let targets = numbers(target, table.column(target)?)?;
         if let Some(row) = targets.iter().position(|number| number.is_nan()) {
             return Err(missing(target, row));
+        }
+        if let Some(row) = targets.iter().position(|&number| (number as f32).is_infinite()) {
+            return Err(too_large(target, row, targets[row]));
         }
         let targets = targets.iter().map(|&number| number as f32).collect();
         TensorDataset::new(self.inputs(table)?, Tensor::from_vec(targets, [table.len(), 1])?)

@@ -148,6 +148,14 @@ fn links_that_lead_back_or_nowhere_are_named() {
 }
 
 #[test]
+fn deeply_nested_folders_are_named() {
+    let folder = pets();
+    put(folder.path(), &format!("cat/{}1.png", "in/".repeat(40)), b"");
+    let error = ImageFolder::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("folders are nested more than 32 deep"), "{error}");
+}
+
+#[test]
 fn names_that_begin_with_a_dot_are_left_out() {
     let folder = pets();
     for name in [".git/1.png", "cat/._1.png", "cat/.thumbnails/1.png", "cat/.DS_Store"] {

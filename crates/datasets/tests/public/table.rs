@@ -37,8 +37,12 @@ fn columns_get_types_and_missing_values() {
     let texts = Csv::new().texts(["post code"]).parse(PEOPLE.as_bytes()).unwrap();
     let Column::Texts(codes) = texts.column("post code").unwrap() else { panic!() };
     assert_eq!(codes[0].as_deref(), Some("0150"));
-    let error = table.column("weight").unwrap_err().to_string();
-    assert!(error.contains("no column \"weight\", only \"name\", \"age\""), "{error}");
+    let error = table.column("salary").unwrap_err().to_string();
+    assert!(error.contains("no column \"salary\"; the columns are \"name\", \"age\""), "{error}");
+    for (name, known) in [("Age", "age"), ("postcode", "post code"), ("hieght", "height")] {
+        let error = table.column(name).unwrap_err().to_string();
+        assert!(error.contains(&format!("no column {name:?}, but {known:?}; ")), "{error}");
+    }
 }
 
 #[test]
@@ -77,6 +81,11 @@ fn what_is_wrong_is_named_with_its_line() {
     let expected = "has \"x\" in line 2, \"y\" in line 3, \"z\" in line 5 and 1 more";
     assert!(message.contains(expected), "{message}");
     assert!(refused(&csv.texts(["c"]), b"a,b\n").contains("no column \"c\""));
+    for open in ["a,b\n1,x\n2,\"y\n3,z\n", "a,b\n1,x\n2,\"y", "a,b\n1,x\n2,\"y\"\"\n"] {
+        assert!(refused(&Csv::new(), open.as_bytes()).contains("line 3: a quote is not closed"));
+    }
+    assert!(refused(&Csv::new(), b"\"a,b\n1,2\n").contains("line 1: a quote is not closed"));
+    assert_eq!(parse("a,b\n1,\"x\ny\"\n2,5\" pipe").len(), 2);
     // Infinity is a text where nothing says otherwise.
     assert!(matches!(parse("a\ninf\n").column("a").unwrap(), Column::Texts(_)));
     assert_eq!(parse("a,b\n").len(), 0);
@@ -281,6 +290,12 @@ fn targets_are_numbers_or_classes() {
     );
     assert!(encoder.regression(&test, "price").unwrap_err().to_string().contains("no value"));
     assert!(encoder.regression(&test, "kind").unwrap_err().to_string().contains("got texts"));
+    for (row, name) in [("1,-2e39,b", "price"), ("1e300,2,b", "x")] {
+        let error = encoder.regression(&parse(&format!("x,price,kind\n{row}\n")), "price");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("row 0 has ") && error.contains("too large"), "{error}");
+        assert!(error.contains(&format!("in column {name:?}")), "{error}");
+    }
     let other = parse("x,price,kind\n5,1,c\n");
     assert!(encoder.classification_as(&other, "kind", &names).is_err());
     assert!(TableEncoding::new().fit(&train).is_err());

@@ -42,12 +42,20 @@ fn rows() {
         (r#"{"rows": [{"age": "x", "city": "Oslo", "code": 1}]}"#, "expected a number for \"age\""),
         (r#"{"rows": [{"age": 1, "city": [], "code": 1}]}"#, "expected a text for \"city\""),
         (r#"{"rows": [{"age": 1, "city": "Rome", "code": 1}]}"#, "row 0 has \"Rome\""),
-        (r#"{"rows": [{"age": 1, "city": "Oslo", "code": 1}, 5]}"#, "expected an object for row 1"),
-        (r#"{"rows": [[1, 2, 3]]}"#, "kind `table`"),
+        (
+            r#"{"rows": [{"age": 1, "city": "Oslo", "code": 1}, 5]}"#,
+            "row 1: expected values by column name, got 5",
+        ),
+        (r#"{"rows": [[1, 2, 3]]}"#, "row 0: expected values by column name, got [1,2,3]"),
+        (r#"{"rows": [{"age": 1e300, "city": "Oslo", "code": 1}]}"#, "row 0 has 1e300 in column"),
     ] {
         let error = network.predict_json(json.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(expected), "{json}: {error}");
     }
+    assert!(network.predict_json(br#"{"rows": []}"#).unwrap().is_empty());
+    let long =
+        format!(r#"{{"rows": [{{"age": {:?}, "city": "Oslo", "code": 1}}]}}"#, "x".repeat(1000));
+    assert!(network.predict_json(long.as_bytes()).unwrap_err().to_string().len() < 200);
     let error = network.predict_texts(&["a"]).unwrap_err().to_string();
-    assert!(error.contains("`table`: no texts"), "{error}");
+    assert!(error.contains("`table`, which takes no texts"), "{error}");
 }

@@ -80,12 +80,13 @@ fn rows_texts_and_pictures() {
 
     for (path, kind, body, status, expected) in [
         ("pictures", "image/png", &b"no picture"[..], 400, "neither a PNG nor a JPEG"),
-        ("pictures", "text/plain", b"a", 400, "`image`: no texts"),
+        ("pictures", "text/plain", b"a", 400, "`image`, which takes no texts"),
         ("pictures", "video/mp4", b"a", 415, "got video/mp4"),
         ("texts", "text/plain", b"\xff", 400, "not UTF-8"),
-        ("texts", "image/png", &picture, 400, "`text`: no pictures"),
+        ("texts", "image/png", &picture, 400, "`text`, which takes no pictures"),
         ("rows", "text/csv", b"age\n1\n", 400, "there is no column"),
         ("rows", "application/json", b"{", 400, "EOF"),
+        ("rows", "application/json", b"{}", 400, "expected {\"rows\": […]}"),
         ("other", "application/json", b"{}", 404, "there is no model \"other\""),
     ] {
         let path = format!("/predict/{path}");

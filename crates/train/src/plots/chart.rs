@@ -212,7 +212,7 @@ impl Chart {
         let whole =
             self.series.iter().flat_map(|series| &series.points).all(|(x, _)| x.fract() == 0.0);
         let span = right - left;
-        let marks = if whole { (span as usize + 1).min(9) } else { 7 };
+        let marks = if whole { span.min(8.0) as usize + 1 } else { 7 };
         let label = font().color(&INK);
         chart
             .configure_mesh()
@@ -327,6 +327,8 @@ mod tests {
             let ticks = svg.matches("text-anchor=\"middle\"").count();
             assert!(ticks <= 12, "{epochs} epochs have {ticks} ticks");
         }
+        let huge = Chart::new("x", "y").line("a", [(0.0, 0.0), (1e38, 1e38)]);
+        assert!(huge.to_svg().unwrap().to_string().matches("text-anchor=\"middle\"").count() > 2);
     }
 
     #[test]
