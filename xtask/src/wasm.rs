@@ -16,9 +16,9 @@ use crate::c::needed;
 use crate::targets::{WASM, with_library};
 use crate::{Result, process};
 
-/// Each module, the options of its build, and the largest size of its code compressed with Brotli, in
-/// bytes. Kernels that are compiled for size make the first a seventh smaller; a prediction then
-/// takes 1.3 times as long.
+/// Each module, the options of its build, and the largest size of its code compressed with Brotli,
+/// in bytes. Kernels that are compiled for size make the first a seventh smaller; a prediction
+/// then takes 1.3 times as long.
 const MODULES: [(&str, &[&str], u64); 2] = [
     ("predict", &["--config=profile.small.package.dendra-tensor.opt-level=\"s\""], 400_000),
     ("train", &["--features=train"], 900_000),
