@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -30,12 +31,18 @@ use crate::images::Normalization;
 /// let pets = TransformDataset::new(CachedDataset::new(pets), encoder)?;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct ImageFolder {
     files: Vec<PathBuf>,
     labels: Vec<i64>,
     class_names: Vec<String>,
+    /// The height and width of all pictures: each is scaled to cover them, and
+    /// cropped equally at both ends.
+    #[set(given, each(height, width))]
     size: [usize; 2],
+    /// Whether the pictures have one grey channel instead of three colour
+    /// channels.
+    #[set(default = false)]
     grey: bool,
 }
 
@@ -80,23 +87,7 @@ impl ImageFolder {
             return Err(Error::file(root, message));
         };
         let [_, height, width] = decoded(first, false)?.shape();
-        Ok(Self { files, labels, class_names, size: [height, width], grey: false })
-    }
-
-    /// The height and width of all pictures: each is scaled to cover them, and
-    /// cropped equally at both ends.
-    #[must_use]
-    pub fn size(mut self, height: usize, width: usize) -> Self {
-        self.size = [height, width];
-        self
-    }
-
-    /// Whether the pictures have one grey channel instead of three colour
-    /// channels; false by default.
-    #[must_use]
-    pub fn grey(mut self, grey: bool) -> Self {
-        self.grey = grey;
-        self
+        Ok(Self::with_defaults(files, labels, class_names, [height, width]))
     }
 
     /// An encoder that makes inputs of these pictures and, in the same way, of

@@ -4,6 +4,7 @@ use std::iter::FusedIterator;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Scope;
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result};
 
 use crate::dataset::{Batch, Dataset, known_labels};
@@ -39,58 +40,48 @@ use sampling::Sampling;
 ///
 /// An error or panic in the data set becomes an error that names the sample.
 /// The loader and the data set can be used afterwards.
-#[derive(Debug)]
+#[derive(Debug, Setters)]
 pub struct DataLoader<'a, D: ?Sized> {
     dataset: &'a D,
+    /// The number of samples in a batch. The last batch of an epoch has the rest.
+    ///
+    /// With a size of 0, [`epoch`](Self::epoch) yields an error as its only
+    /// item.
+    #[set(default = 1)]
     batch_size: usize,
+    /// The seed of random changes in the data set, such as augmentation, for
+    /// loaders that do not shuffle. The seed of [`shuffle`](Self::shuffle),
+    /// [`weighted`](Self::weighted) or [`balanced`](Self::balanced) is used for
+    /// both.
+    #[set(default = 0)]
     seed: u64,
+    #[set(skip, default = Sampling::InOrder)]
     sampling: Sampling,
+    /// The number of samples in an epoch: the first of the shuffled samples
+    /// (all, if there are fewer), or this many draws of a weighted loader.
+    #[set]
     samples: Option<usize>,
+    /// Whether to leave out the last batch if it is not full.
+    #[set(default = false)]
     drop_last: bool,
+    /// The number of background threads that [`prefetch`](Self::prefetch) uses.
+    /// With 0, each batch is gathered on demand.
+    #[set(default = 1)]
     workers: usize,
+    #[set(skip, default = 2)]
     prefetch_factor: usize,
 }
 
 impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
     /// A loader of single samples in the order of the data set.
     pub fn new(dataset: &'a D) -> Self {
-        Self {
-            dataset,
-            batch_size: 1,
-            seed: 0,
-            sampling: Sampling::InOrder,
-            samples: None,
-            drop_last: false,
-            workers: 1,
-            prefetch_factor: 2,
-        }
-    }
-
-    /// The number of samples in a batch; 1 by default. The last batch of an
-    /// epoch has the rest.
-    ///
-    /// With a size of 0, [`epoch`](Self::epoch) yields an error as its only
-    /// item.
-    #[must_use]
-    pub fn batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size;
-        self
+        Self::with_defaults(dataset)
     }
 
     /// Shuffles the samples, differently in every epoch.
     #[must_use]
     pub fn shuffle(mut self, seed: u64) -> Self {
         self.sampling = Sampling::Shuffled;
-        self.seed = seed;
-        self
-    }
-
-    /// The seed of random changes in the data set, such as augmentation, for
-    /// loaders that do not shuffle; 0 by default. The seed of
-    /// [`shuffle`](Self::shuffle), [`weighted`](Self::weighted) or
-    /// [`balanced`](Self::balanced) is used for both.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
@@ -129,29 +120,6 @@ impl<'a, D: Dataset + ?Sized> DataLoader<'a, D> {
     pub fn balanced(self, seed: u64) -> Result<Self> {
         let labels = known_labels("DataLoader::balanced", self.dataset)?;
         self.weighted(&sampling::balancing_weights(&labels), seed)
-    }
-
-    /// The number of samples in an epoch: the first of the shuffled samples
-    /// (all, if there are fewer), or this many draws of a weighted loader.
-    #[must_use]
-    pub fn samples(mut self, samples: usize) -> Self {
-        self.samples = Some(samples);
-        self
-    }
-
-    /// Whether to leave out the last batch if it is not full; false by default.
-    #[must_use]
-    pub fn drop_last(mut self, drop_last: bool) -> Self {
-        self.drop_last = drop_last;
-        self
-    }
-
-    /// The number of background threads that [`prefetch`](Self::prefetch) uses;
-    /// 1 by default. With 0, each batch is gathered on demand.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
     }
 
     /// The number of batches that each background thread gathers ahead; 2 by

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result};
 
 use crate::digit_files::DigitFiles;
@@ -113,6 +114,15 @@ impl Mnist {
     }
 }
 
+/// Where MNIST is found.
+const KNOWN: Known = Known {
+    title: "MNIST",
+    folder: "mnist",
+    variable: "MNIST_DIR",
+    #[cfg(feature = "download")]
+    remote: mirrors::REMOTE,
+};
+
 /// MNIST's files.
 const FILES: DigitFiles = DigitFiles::like_mnist("MNIST");
 
@@ -125,60 +135,27 @@ const FILES: DigitFiles = DigitFiles::like_mnist("MNIST");
 /// let mnist = Mnist::options().quiet(true).normalize(standard).load()?;
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct MnistOptions {
+    #[set(skip)]
     search: Search,
+    #[set(skip, default = KNOWN)]
     known: Known,
+    /// Whether to generate the digits without looking for files.
+    #[set(default = false)]
     synthetic: bool,
-    seed: u64,
-    sizes: (usize, usize),
+    /// The seed of generated digits.
+    #[set(default = 0)]
+    synthetic_seed: u64,
+    /// The numbers of generated digits for training and testing.
+    #[set(each(train, test), default = (60_000, 10_000))]
+    synthetic_sizes: (usize, usize),
+    #[set(skip, default = Normalization::Scale)]
     normalization: Normalization,
-}
-
-impl Default for MnistOptions {
-    fn default() -> Self {
-        let known = Known {
-            title: "MNIST",
-            folder: "mnist",
-            variable: "MNIST_DIR",
-            #[cfg(feature = "download")]
-            remote: mirrors::REMOTE,
-        };
-        Self {
-            search: Search::default(),
-            known,
-            synthetic: false,
-            seed: 0,
-            sizes: (60_000, 10_000),
-            normalization: Normalization::Scale,
-        }
-    }
 }
 
 impl MnistOptions {
     search_settings!();
-
-    /// Whether to generate the digits without looking for files.
-    #[must_use]
-    pub fn synthetic(mut self, synthetic: bool) -> Self {
-        self.synthetic = synthetic;
-        self
-    }
-
-    /// The seed of generated digits; 0 by default.
-    #[must_use]
-    pub fn synthetic_seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// The numbers of generated digits for training and testing; 60,000 and
-    /// 10,000 by default.
-    #[must_use]
-    pub fn synthetic_sizes(mut self, train: usize, test: usize) -> Self {
-        self.sizes = (train, test);
-        self
-    }
 
     /// Looks for the digits in this order: the folder that was set, or that the
     /// environment variable `MNIST_DIR` names; the cache folder; a download
@@ -240,6 +217,7 @@ impl MnistOptions {
     }
 
     fn generate(&self) -> Mnist {
-        Mnist::synthetic(self.sizes.0, self.sizes.1, self.seed)
+        let (train, test) = self.synthetic_sizes;
+        Mnist::synthetic(train, test, self.synthetic_seed)
     }
 }

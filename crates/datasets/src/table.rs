@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use crate::fault::Fault;
@@ -42,14 +43,28 @@ const MISSING: [&str; 20] = [
 /// assert!(ages[0] == 31.0 && ages[1].is_nan());
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct Csv {
+    /// The separator of the fields: `b'\t'`, `b';'`, …
+    #[set(default = b',')]
     delimiter: u8,
+    /// The decimal separator. Numbers such as `1,5` need `b','`, and another
+    /// delimiter or quotes.
+    #[set(default = b'.')]
     decimal: u8,
+    /// Whether the first line has the names of the columns. Otherwise they are
+    /// named `0`, `1`, ….
+    #[set(default = true)]
     header: bool,
+    /// The first character of comment lines, which are ignored; none by
+    /// default.
+    #[set]
     comment: Option<u8>,
+    #[set(skip, default = MISSING.map(str::to_owned).to_vec())]
     missing: Vec<String>,
+    #[set(skip)]
     texts: Vec<String>,
+    #[set(skip)]
     numbers: Vec<String>,
 }
 
@@ -59,46 +74,7 @@ impl Csv {
     /// `?` or one of the words that pandas treats as missing: `NA`, `N/A`,
     /// `#N/A`, `NaN`, `NULL`, `None`, ….
     pub fn new() -> Self {
-        Self {
-            delimiter: b',',
-            decimal: b'.',
-            header: true,
-            comment: None,
-            missing: MISSING.map(str::to_owned).to_vec(),
-            texts: Vec::new(),
-            numbers: Vec::new(),
-        }
-    }
-
-    /// The separator of the fields: `b'\t'`, `b';'`, …
-    #[must_use]
-    pub fn delimiter(mut self, delimiter: u8) -> Self {
-        self.delimiter = delimiter;
-        self
-    }
-
-    /// The decimal separator; `b'.'` by default. Numbers such as `1,5` need
-    /// `b','`, and another delimiter or quotes.
-    #[must_use]
-    pub fn decimal(mut self, decimal: u8) -> Self {
-        self.decimal = decimal;
-        self
-    }
-
-    /// Whether the first line has the names of the columns; true by default.
-    /// Otherwise they are named `0`, `1`, ….
-    #[must_use]
-    pub fn header(mut self, header: bool) -> Self {
-        self.header = header;
-        self
-    }
-
-    /// The first character of comment lines, which are ignored; none by
-    /// default.
-    #[must_use]
-    pub fn comment(mut self, comment: u8) -> Self {
-        self.comment = Some(comment);
-        self
+        Self::default()
     }
 
     /// The marks for a missing value, instead of the default ones. Include the
@@ -287,12 +263,6 @@ fn header(record: &StringRecord) -> Result<Vec<String>, Fault> {
 /// The value of a text if it is a finite number.
 fn finite(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
-}
-
-impl Default for Csv {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// Concatenated texts, which need little more memory than the file.

@@ -73,18 +73,20 @@ pub fn derive_parameters(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// A struct in which each field has a default implements `Default`. Otherwise a
-/// private function `with_defaults` takes the other fields in their order, and
-/// defaults may name them.
+/// private function `with_defaults` takes the others in the order of the fields,
+/// and defaults may name them.
 ///
 /// On a field:
 ///
 /// - `#[set(default = EXPRESSION)]`: its default, which a field of the type
 ///   `Option` may leave out: `None`. Its setter takes the value without `Some`;
+/// - `#[set(given)]`: it has a setter and no default;
 /// - `#[set(into)]`: the setter takes `impl Into` of the type, and the default is
 ///   converted as well;
 /// - `#[set(optional)]`: the setter of a field of the type `Option<X>` takes an
 ///   `X`, `Some(x)` or `None`;
-/// - `#[set(skip)]`: the field has a default and no setter;
+/// - `#[set(skip)]`: the field has a default, that of its type if no other, and
+///   no setter;
 /// - `#[set(each(low, high))]`: the setter of an array or a tuple takes its
 ///   elements as arguments of these names.
 ///

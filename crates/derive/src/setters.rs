@@ -28,8 +28,10 @@ struct OnField {
     default: Option<TokenStream>,
     into: bool,
     optional: bool,
-    /// Whether the field has a default and no setter.
+    /// Whether the field has a default, that of its type if no other, and no setter.
     skip: bool,
+    /// Whether the field has a setter and no default.
+    given: bool,
     /// The names of the arguments, for a field that is an array or a tuple.
     each: Option<Vec<Ident>>,
 }
@@ -56,9 +58,17 @@ pub(crate) fn setters(input: &DeriveInput) -> Result<TokenStream> {
             continue;
         };
         let value = match &on_field.default {
+            None if on_field.given => {
+                arguments.push(quote!(#name: #ty));
+                quote!(#name)
+            }
+            Some(default) if on_field.given => {
+                return Err(Error::new(default.span(), "a field is either given or has a default"));
+            }
             Some(default) if on_field.into => quote!(::core::convert::Into::into(#default)),
             Some(default) => quote!(#default),
             None if optional_of(ty).is_some() => quote!(::core::option::Option::None),
+            None if on_field.skip => quote!(::core::default::Default::default()),
             None => return Err(Error::new(name.span(), "expected `default = EXPRESSION`")),
         };
         values.push(quote!(#name: #value));
@@ -156,7 +166,8 @@ impl OnType {
 }
 
 impl OnField {
-    /// `None` for a field without `#[set(...)]`, which the constructor is given.
+    /// `None` for a field without `#[set(...)]`, which the constructor is given and which has no
+    /// setter.
     fn of(attributes: &[Attribute]) -> Result<Option<Self>> {
         let mut found = None;
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("set")) {
@@ -180,6 +191,9 @@ impl OnField {
         } else if meta.path.is_ident("skip") {
             self.skip = true;
             Ok(())
+        } else if meta.path.is_ident("given") {
+            self.given = true;
+            Ok(())
         } else if meta.path.is_ident("each") {
             let content;
             parenthesized!(content in meta.input);
@@ -187,7 +201,8 @@ impl OnField {
             once(&mut self.each, names.into_iter().collect(), meta)
         } else {
             Err(meta.error(
-                "expected `default = EXPRESSION`, `into`, `optional`, `skip` or `each(NAMES)`",
+                "expected `default = EXPRESSION`, `given`, `into`, `optional`, `skip` or \
+                 `each(NAMES)`",
             ))
         }
     }
@@ -260,6 +275,9 @@ mod tests {
         let code = expanded(parse_quote! {
             struct Settings<const D: usize> {
                 size: Sizes<D>,
+                /// The height and the width.
+                #[set(given, each(height, width))]
+                area: [usize; 2],
                 /// Elements from one window to the next.
                 #[set(into, default = size)]
                 stride: Sizes<D>,
@@ -271,13 +289,16 @@ mod tests {
                 momentum: Option<f64>,
                 #[set(skip, default = 7)]
                 count: usize,
+                #[set(skip)]
+                names: Vec<String>,
                 /// The bounds.
                 #[set(each(low, high), default = (0.0, 1.0))]
                 bounds: (f64, f64),
             }
         });
         let expected = [
-            "fnwith_defaults(size:Sizes<D>)->Self",
+            "fnwith_defaults(size:Sizes<D>,area:[usize;2])->Self{Self{size,area:area,stride:",
+            "pubfnarea(mutself,height:usize,width:usize)->Self{self.area=[height,width];self}",
             "Default:`size`.",
             "pubfnstride(mutself,stride:impl::core::convert::Into<Sizes<D>>)->Self",
             "pubfndivisor(mutself,divisor:usize)->Self{\
@@ -288,6 +309,7 @@ mod tests {
         for expected in expected {
             assert!(code.contains(expected), "{expected} in {code}");
         }
+        assert!(code.contains("names:::core::default::Default::default()"), "{code}");
         assert!(code.contains("count:7") && !code.contains("fncount"), "{code}");
     }
 
@@ -316,7 +338,7 @@ mod tests {
 
     #[test]
     fn wrong_attributes_are_explained() {
-        let cases: [(DeriveInput, &str); 6] = [
+        let cases: [(DeriveInput, &str); 7] = [
             (
                 parse_quote!(
                     struct S(u8);
@@ -367,6 +389,16 @@ mod tests {
                     }
                 ),
                 "needs an array",
+            ),
+            (
+                parse_quote!(
+                    struct S {
+                        #[doc = "A."]
+                        #[set(given, default = 1)]
+                        a: u8,
+                    }
+                ),
+                "given or has",
             ),
         ];
         for (input, expected) in cases {

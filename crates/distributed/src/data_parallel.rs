@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use dendra_autograd::{Gradients, Parameters, StateDict, Var};
+use dendra_derive::Setters;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 use dendra_train::{Figures, GradientRule, SharedBatch, SharedRun, SharedStep};
@@ -33,88 +34,55 @@ const NAME: &str = "DataParallel";
 ///
 /// The number of processes must be a power of two, and at most that of the
 /// shards. See the [crate's documentation](crate) for an example.
-#[derive(Debug)]
+#[derive(Debug, Setters)]
 pub struct DataParallel<'w> {
     group: Group<'w>,
+    /// The number of shards of a batch, a power of two. A batch with fewer
+    /// samples leaves some shards empty.
+    #[set(default = 8)]
     shards: usize,
+    /// How gradients are sent. The weights of a run depend on it.
+    #[set(default = Compression::None)]
     compression: Compression,
-    shards_optimizer: bool,
-    overlaps: bool,
-    syncs_batch_norm: bool,
-    /// Whether the other processes know how the run of this one has ended, or
-    /// will find the same themselves.
-    settled: Cell<bool>,
-    /// The text of the last error that all processes know.
-    known: Option<String>,
-}
-
-impl<'w> DataParallel<'w> {
-    /// Training with the processes of `world`, in 8 shards.
-    pub fn new(world: &'w dyn Communicator) -> Self {
-        Self {
-            group: Group::new(world),
-            shards: 8,
-            compression: Compression::None,
-            shards_optimizer: false,
-            overlaps: true,
-            syncs_batch_norm: false,
-            settled: Cell::new(false),
-            known: None,
-        }
-    }
-
-    /// The number of shards of a batch, a power of two; 8 by default. A batch
-    /// with fewer samples leaves some shards empty.
-    #[must_use]
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = shards;
-        self
-    }
-
-    /// How gradients are sent; with all bits by default. The weights of a run
-    /// depend on it.
-    #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
-        self
-    }
-
     /// Whether each process keeps the optimizer's state of its share of the
     /// parameters alone, updates only these, and receives the others (the first
     /// stage of ZeRO: Rajbhandari et al., "ZeRO: memory optimizations toward
-    /// training trillion parameter models", 2020); false by default. The
-    /// weights do not depend on it. Checkpoints hold the whole state. After the
-    /// run, the optimizer of each process has the state of its share.
-    #[must_use]
-    pub fn shard_optimizer(mut self, shard: bool) -> Self {
-        self.shards_optimizer = shard;
-        self
-    }
-
+    /// training trillion parameter models", 2020). The weights do not depend on
+    /// it. Checkpoints hold the whole state. After the run, the optimizer of
+    /// each process has the state of its share.
+    #[set(default = false)]
+    shard_optimizer: bool,
     /// Whether the gradients of the last layers are sent while those of the
-    /// first are computed; true by default. The backward pass of the last shard
-    /// of each process then keeps its activations until it is complete. The
-    /// weights do not depend on it.
-    #[must_use]
-    pub fn overlap(mut self, overlap: bool) -> Self {
-        self.overlaps = overlap;
-        self
-    }
-
+    /// first are computed. The backward pass of the last shard of each process
+    /// then keeps its activations until it is complete. The weights do not
+    /// depend on it.
+    #[set(default = true)]
+    overlap: bool,
     /// Whether layers of batch normalisation use the statistics of the whole
-    /// batch, as PyTorch's `SyncBatchNorm` does; false by default, which means
-    /// those of each shard. The weights of a run depend on it, and with it the
-    /// running statistics change once for each batch.
+    /// batch, as PyTorch's `SyncBatchNorm` does, instead of those of each
+    /// shard. The weights of a run depend on it, and with it the running
+    /// statistics change once for each batch.
     ///
     /// The shards of a process then compute a step together: each waits at such
     /// a layer, in the forward and in the backward pass, until all have reached
     /// it. So a process keeps the activations of all its shards, and gradients
     /// are sent after the backward pass, not during it. All shards must reach the
     /// same layers.
-    #[must_use]
-    pub fn sync_batch_norm(mut self, sync: bool) -> Self {
-        self.syncs_batch_norm = sync;
-        self
+    #[set(default = false)]
+    sync_batch_norm: bool,
+    /// Whether the other processes know how the run of this one has ended, or
+    /// will find the same themselves.
+    #[set(skip)]
+    settled: Cell<bool>,
+    /// The text of the last error that all processes know.
+    #[set(skip)]
+    known: Option<String>,
+}
+
+impl<'w> DataParallel<'w> {
+    /// Training with the processes of `world`.
+    pub fn new(world: &'w dyn Communicator) -> Self {
+        Self::with_defaults(Group::new(world))
     }
 
     /// Notes an error that all processes return.
@@ -125,7 +93,7 @@ impl<'w> DataParallel<'w> {
 
     /// Whether each process has the optimizer's state of its share alone.
     fn divides_optimizer(&self) -> bool {
-        self.shards_optimizer && self.group.size() > 1
+        self.shard_optimizer && self.group.size() > 1
     }
 }
 
@@ -168,8 +136,7 @@ impl<T: Float> SharedRun<T> for DataParallel<'_> {
             Compression::None => "",
             Compression::Bf16 => " with gradients in bf16",
         };
-        let norm =
-            if self.syncs_batch_norm { " with synchronised batch normalisation" } else { "" };
+        let norm = if self.sync_batch_norm { " with synchronised batch normalisation" } else { "" };
         format!("in {} shards{rounding}{norm}", self.shards)
     }
 

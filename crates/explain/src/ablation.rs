@@ -1,6 +1,7 @@
 //! Feature ablation, occlusion and permutation: how the score changes when a
 //! feature is replaced.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
@@ -12,38 +13,16 @@ use crate::target::Target;
 
 /// The decrease of the score when each feature is replaced by that of a
 /// baseline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct FeatureAblation<T: Float = f32> {
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
-    mask: Option<Tensor<i64>>,
-}
-
-impl<T: Float> Default for FeatureAblation<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: Float> FeatureAblation<T> {
-    /// The baseline is 0.
-    pub fn new() -> Self {
-        Self { baseline: None, mask: None }
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
-    }
-
-    /// Sets the features: elements with the same number form one feature. The
-    /// mask has the shape of one sample.
-    #[must_use]
-    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
-        self.mask = Some(mask);
-        self
-    }
+    /// The features: elements with the same number form one feature. The mask
+    /// has the shape of one sample. By default, each element is a feature.
+    #[set]
+    feature_mask: Option<Tensor<i64>>,
 }
 
 impl<T: Float> Method<T> for FeatureAblation<T> {
@@ -54,7 +33,7 @@ impl<T: Float> Method<T> for FeatureAblation<T> {
         target: &Target,
     ) -> Result<Attribution<T>> {
         let samples = samples_of(x)?;
-        let features = Features::of("FeatureAblation", self.mask.as_ref(), x)?;
+        let features = Features::of("FeatureAblation", self.feature_mask.as_ref(), x)?;
         let baseline = baseline_for("FeatureAblation", self.baseline.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
@@ -85,10 +64,14 @@ impl<T: Float> Method<T> for FeatureAblation<T> {
 /// The decrease of the score when a window that slides over the sample is
 /// replaced by a baseline. The value of an element is the mean over the windows
 /// that cover it (Zeiler and Fergus, 2014).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct Occlusion<T: Float = f32> {
     window: Vec<usize>,
+    /// The stride of the window along each axis; 1 by default.
+    #[set(given, into)]
     strides: Vec<usize>,
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
 }
 
@@ -97,22 +80,8 @@ impl<T: Float> Occlusion<T> {
     /// `[1, 4, 4]` for images of one channel. It slides by 1.
     pub fn new(window: impl Into<Vec<usize>>) -> Self {
         let window = window.into();
-        Self { strides: vec![1; window.len()], window, baseline: None }
-    }
-
-    /// Sets the stride of the window along each axis; the default is 1.
-    #[must_use]
-    pub fn strides(mut self, strides: impl Into<Vec<usize>>) -> Self {
-        self.strides = strides.into();
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
-    /// is 0.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
+        let strides = vec![1; window.len()];
+        Self::with_defaults(window, strides)
     }
 
     /// The elements of a sample that each position of the window covers.
@@ -194,33 +163,19 @@ impl<T: Float> Method<T> for Occlusion<T> {
 /// The decrease of the score when each feature is permuted among the samples of
 /// the batch. It needs at least two samples. The permutations depend only on
 /// the seed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct FeaturePermutation {
-    mask: Option<Tensor<i64>>,
+    /// The features: elements with the same number form one feature. The mask
+    /// has the shape of one sample. By default, each element is a feature.
+    #[set]
+    feature_mask: Option<Tensor<i64>>,
+    /// The seed of the permutations.
+    #[set(default = 0)]
     seed: u64,
 }
 
 impl FeaturePermutation {
-    /// Each element is a feature.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the features: elements with the same number form one feature. The
-    /// mask has the shape of one sample.
-    #[must_use]
-    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
-        self.mask = Some(mask);
-        self
-    }
-
-    /// Sets the seed of the permutations.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
     /// Computes the decrease with a permutation of the samples for each
     /// feature.
     pub(crate) fn with_permutations<T: Float>(
@@ -231,7 +186,7 @@ impl FeaturePermutation {
         permutation: &mut dyn FnMut(usize) -> Vec<usize>,
     ) -> Result<Attribution<T>> {
         let samples = samples_of(x)?;
-        let features = Features::of("FeaturePermutation", self.mask.as_ref(), x)?;
+        let features = Features::of("FeaturePermutation", self.feature_mask.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let inputs = Rows::of(x);
         let mut queue = Queue::new(model, &x.shape()[1..]);

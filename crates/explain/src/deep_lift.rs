@@ -1,6 +1,7 @@
 //! DeepLIFT, and its mean over several baselines.
 
 use dendra_autograd::{RuleCall, RuleGradients, Tape, Var};
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
@@ -26,9 +27,14 @@ use crate::target::Target;
 ///
 /// Input and baseline are evaluated as one batch, so axis 0 of each value in
 /// the network must be the batch axis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
+#[set(new)]
 pub struct DeepLift<T: Float = f32> {
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
+    /// The rule of activations.
+    #[set(default = DeepLiftRule::Rescale)]
     rule: DeepLiftRule,
 }
 
@@ -47,33 +53,6 @@ pub enum DeepLiftRule {
     /// directly follow a linear layer or a convolution; everything else is as with
     /// Rescale. It takes two backward passes.
     RevealCancel,
-}
-
-impl<T: Float> Default for DeepLift<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: Float> DeepLift<T> {
-    /// The baseline is 0, and the rule Rescale.
-    pub fn new() -> Self {
-        Self { baseline: None, rule: DeepLiftRule::default() }
-    }
-
-    /// Sets the rule of activations.
-    #[must_use]
-    pub fn rule(mut self, rule: DeepLiftRule) -> Self {
-        self.rule = rule;
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
-    }
 }
 
 impl<T: Float> Method<T> for DeepLift<T> {
@@ -181,23 +160,18 @@ fn halfway<T: Float>(call: &RuleCall<'_, T>) -> Result<RuleGradients<T>> {
 
 /// The mean of [`DeepLift`] over a distribution of baselines, which
 /// approximates Shapley values (Lundberg and Lee, 2017).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct DeepLiftShap<T: Float = f32> {
     baselines: Tensor<T>,
+    /// The rule of activations.
+    #[set(default = DeepLiftRule::Rescale)]
     rule: DeepLiftRule,
 }
 
 impl<T: Float> DeepLiftShap<T> {
     /// Uses these baselines, `[B, …]`.
     pub fn new(baselines: Tensor<T>) -> Self {
-        Self { baselines, rule: DeepLiftRule::default() }
-    }
-
-    /// Sets the rule of activations; the default is Rescale.
-    #[must_use]
-    pub fn rule(mut self, rule: DeepLiftRule) -> Self {
-        self.rule = rule;
-        self
+        Self::with_defaults(baselines)
     }
 }
 

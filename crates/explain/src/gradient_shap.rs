@@ -1,5 +1,6 @@
 //! Expected gradients over a distribution of baselines.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Float, Ops, Result, Rng, Tensor};
 
@@ -14,11 +15,17 @@ use crate::target::Target;
 /// Expected gradients: gradients at random points between the input and random
 /// baselines, times the difference (Lundberg and Lee, 2017). The random numbers
 /// depend only on the seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct GradientShap<T: Float = f32> {
     baselines: Tensor<T>,
+    /// The number of samples for each input.
+    #[set(default = 5)]
     samples: usize,
+    /// The standard deviation of noise that is added to the inputs.
+    #[set(default = 0.0)]
     stdev: f64,
+    /// The seed of the random numbers.
+    #[set(default = 0)]
     seed: u64,
 }
 
@@ -33,30 +40,9 @@ pub(crate) struct Draws<T: Float> {
 }
 
 impl<T: Float> GradientShap<T> {
-    /// Five samples for each input, with these baselines, `[B, …]`.
+    /// Uses these baselines, `[B, …]`.
     pub fn new(baselines: Tensor<T>) -> Self {
-        Self { baselines, samples: 5, stdev: 0.0, seed: 0 }
-    }
-
-    /// Sets the number of samples for each input.
-    #[must_use]
-    pub fn samples(mut self, samples: usize) -> Self {
-        self.samples = samples;
-        self
-    }
-
-    /// Sets the standard deviation of noise that is added to the inputs.
-    #[must_use]
-    pub fn stdev(mut self, stdev: f64) -> Self {
-        self.stdev = stdev;
-        self
-    }
-
-    /// Sets the seed of the random numbers.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(baselines)
     }
 
     pub(crate) fn with_draws(

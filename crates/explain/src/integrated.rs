@@ -1,5 +1,6 @@
 //! Integrated gradients.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Float, Ops, Result, Tensor};
 
@@ -29,32 +30,21 @@ use crate::target::Target;
 /// assert!(why.completeness_gap().unwrap().to_vec()[0].abs() < 1e-5);
 /// # Ok::<(), dendra_nn::tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct IntegratedGradients<T: Float = f32> {
     steps: usize,
+    /// The quadrature rule.
+    #[set(default = Quadrature::GaussLegendre)]
     quadrature: Quadrature,
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
 }
 
 impl<T: Float> IntegratedGradients<T> {
     /// Uses this number of gradients; Captum's default is 50.
     pub fn new(steps: usize) -> Self {
-        Self { steps, quadrature: Quadrature::default(), baseline: None }
-    }
-
-    /// Sets the quadrature rule; the default is Gauss–Legendre.
-    #[must_use]
-    pub fn quadrature(mut self, quadrature: Quadrature) -> Self {
-        self.quadrature = quadrature;
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
-    /// is 0.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
+        Self::with_defaults(steps)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Attributions averaged over noisy inputs.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
@@ -24,47 +25,27 @@ pub enum NoiseTunnelType {
 /// and returns the mean or variance of the results.
 ///
 /// The noise depends only on the seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct NoiseTunnel<M> {
     method: M,
+    /// How the attributions are combined.
+    #[set(default = NoiseTunnelType::SmoothGrad)]
     kind: NoiseTunnelType,
+    /// The number of noisy copies.
+    #[set(default = 5)]
     samples: usize,
+    /// The standard deviation of the noise, in units of the input.
+    #[set(default = 1.0)]
     stdev: f64,
+    /// The seed of the noise.
+    #[set(default = 0)]
     seed: u64,
 }
 
 impl<M> NoiseTunnel<M> {
-    /// Five copies with noise of standard deviation 1, as in Captum.
+    /// Applies this method to the copies. The defaults are Captum's.
     pub fn new(method: M) -> Self {
-        Self { method, kind: NoiseTunnelType::default(), samples: 5, stdev: 1.0, seed: 0 }
-    }
-
-    /// Sets how the attributions are combined.
-    #[must_use]
-    pub fn kind(mut self, kind: NoiseTunnelType) -> Self {
-        self.kind = kind;
-        self
-    }
-
-    /// Sets the number of noisy copies.
-    #[must_use]
-    pub fn samples(mut self, samples: usize) -> Self {
-        self.samples = samples;
-        self
-    }
-
-    /// Sets the standard deviation of the noise, in units of the input.
-    #[must_use]
-    pub fn stdev(mut self, stdev: f64) -> Self {
-        self.stdev = stdev;
-        self
-    }
-
-    /// Sets the seed of the noise.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(method)
     }
 
     /// Computes the attributions with this noise, a batch `[samples · N, …]`.

@@ -1,5 +1,6 @@
 //! Measures of the quality of attributions: infidelity and sensitivity.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Ops, Result, Rng, Tensor};
 
@@ -10,10 +11,12 @@ use crate::method::Method;
 use crate::target::Target;
 
 /// Random changes of the inputs, which depend only on the seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Setters)]
 pub struct Perturbation {
     samples: usize,
     noise: Noise,
+    /// The seed of the noise.
+    #[set(default = 0)]
     seed: u64,
 }
 
@@ -27,20 +30,13 @@ impl Perturbation {
     /// Normally distributed noise with this standard deviation, in units of the
     /// input, on this number of copies of each input.
     pub fn normal(samples: usize, stdev: f64) -> Self {
-        Self { samples, noise: Noise::Normal(stdev), seed: 0 }
+        Self::with_defaults(samples, Noise::Normal(stdev))
     }
 
     /// Uniform noise between −radius and radius on this number of copies of
     /// each input.
     pub fn uniform(samples: usize, radius: f64) -> Self {
-        Self { samples, noise: Noise::Uniform(radius), seed: 0 }
-    }
-
-    /// Sets the seed of the noise.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(samples, Noise::Uniform(radius))
     }
 
     /// The noise for `samples` concatenated copies of the batch.

@@ -1,5 +1,6 @@
 //! Shapley values, exact or with sampled permutations.
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
@@ -15,55 +16,34 @@ use crate::target::Target;
 /// [`new`](Self::new) computes them exactly from all sets of at most 16
 /// features. [`sampling`](Self::sampling) uses random orders (Castro et al.,
 /// 2009). Both are complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct ShapleyValue<T: Float = f32> {
+    #[set(skip)]
     orders: Option<usize>,
+    /// The seed of the orders.
+    #[set(default = 0)]
     seed: u64,
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
-    mask: Option<Tensor<i64>>,
+    /// The features: elements with the same number form one feature. The mask
+    /// has the shape of one sample. By default, each element is a feature.
+    #[set]
+    feature_mask: Option<Tensor<i64>>,
 }
 
 /// The largest number of features for exact values.
 const MOST_EXACT: usize = 16;
 
-impl<T: Float> Default for ShapleyValue<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T: Float> ShapleyValue<T> {
     /// Exact values, for at most 16 features.
     pub fn new() -> Self {
-        Self { orders: None, seed: 0, baseline: None, mask: None }
+        Self::default()
     }
 
     /// The mean over this number of random orders; Captum's default is 25.
     pub fn sampling(orders: usize) -> Self {
-        Self { orders: Some(orders), ..Self::new() }
-    }
-
-    /// Sets the seed of the orders.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
-    /// is 0.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
-    }
-
-    /// Sets the features: elements with the same number form one feature. The
-    /// mask has the shape of one sample.
-    #[must_use]
-    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
-        self.mask = Some(mask);
-        self
+        Self { orders: Some(orders), ..Self::default() }
     }
 
     /// Computes the values for these orders of the features.
@@ -144,7 +124,7 @@ impl<T: Float> ShapleyValue<T> {
         values: &dyn Fn(usize, &[f64]) -> Vec<f64>,
     ) -> Result<Attribution<T>> {
         let samples = samples_of(x)?;
-        let features = Features::of("ShapleyValue", self.mask.as_ref(), x)?;
+        let features = Features::of("ShapleyValue", self.feature_mask.as_ref(), x)?;
         let baseline = baseline_for("ShapleyValue", self.baseline.as_ref(), x)?;
         let classes = target.for_samples(samples)?;
         let (inputs, others) = (Rows::of(x), Rows::of(&baseline));
@@ -158,7 +138,7 @@ impl<T: Float> ShapleyValue<T> {
         let [prediction, other] = [x, &baseline].map(|x| predict(model, x, target));
         let values = Tensor::from_vec(spread, x.shape().clone())?;
         let mut result = Attribution::of_difference(values, prediction?, baseline, &other?);
-        if self.mask.is_some() {
+        if self.feature_mask.is_some() {
             // Each element gets the value of its whole feature.
             result.total = None;
         }
@@ -174,7 +154,7 @@ impl<T: Float> Method<T> for ShapleyValue<T> {
         target: &Target,
     ) -> Result<Attribution<T>> {
         samples_of(x)?;
-        let count = Features::of("ShapleyValue", self.mask.as_ref(), x)?.count();
+        let count = Features::of("ShapleyValue", self.feature_mask.as_ref(), x)?.count();
         let Some(orders) = self.orders else {
             if count > MOST_EXACT {
                 let message = format!(

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use dendra_derive::Setters;
 use dendra_nn::Module;
 use dendra_tensor::{Error, Float, Result, Rng, Tensor};
 
@@ -72,42 +73,26 @@ fn for_each_sample<T: Float>(
 /// If there are at most as many sets of features as samples, all sets are used
 /// and the values are exact. Otherwise sets are drawn with the probability of
 /// the kernel. The random numbers depend only on the seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct KernelShap<T: Float = f32> {
     samples: usize,
+    /// The seed of the random numbers.
+    #[set(default = 0)]
     seed: u64,
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
-    mask: Option<Tensor<i64>>,
+    /// The features: elements with the same number form one feature. The mask
+    /// has the shape of one sample. By default, each element is a feature.
+    #[set]
+    feature_mask: Option<Tensor<i64>>,
 }
 
 impl<T: Float> KernelShap<T> {
     /// Uses this number of perturbed inputs for each sample; Captum's default
     /// is 25.
     pub fn new(samples: usize) -> Self {
-        Self { samples, seed: 0, baseline: None, mask: None }
-    }
-
-    /// Sets the seed of the random numbers.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
-    /// is 0.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
-    }
-
-    /// Sets the features: elements with the same number form one feature. The
-    /// mask has the shape of one sample.
-    #[must_use]
-    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
-        self.mask = Some(mask);
-        self
+        Self::with_defaults(samples)
     }
 
     /// Sets of features, neither empty nor full, and their weights.
@@ -200,7 +185,7 @@ impl<T: Float> Method<T> for KernelShap<T> {
     ) -> Result<Attribution<T>> {
         check_count("KernelShap", "samples", self.samples)?;
         let mut rng = Rng::seed(self.seed);
-        let given = (self.baseline.as_ref(), self.mask.as_ref());
+        let given = (self.baseline.as_ref(), self.feature_mask.as_ref());
         let mut result = for_each_sample(
             "KernelShap",
             (model, x, target),
@@ -209,7 +194,7 @@ impl<T: Float> Method<T> for KernelShap<T> {
                 self.values(model, x, (features, row, other, class), &mut rng)
             },
         )?;
-        if let Some(baseline) = result.baseline.as_ref().filter(|_| self.mask.is_none()) {
+        if let Some(baseline) = result.baseline.as_ref().filter(|_| self.feature_mask.is_none()) {
             result.total = Some(&result.prediction - &predict(model, baseline, target)?);
         }
         Ok(result)
@@ -227,14 +212,23 @@ type Similarity = Arc<dyn Fn(&[f64], &[f64]) -> f64 + Send + Sync>;
 /// The defaults are Captum's: 25 samples, `alpha` 0.01, and the similarity
 /// exp(−d²/2) for the cosine distance d. The random numbers depend only on the
 /// seed.
-#[derive(Clone)]
+#[derive(Clone, Setters)]
 pub struct Lime<T: Float = f32> {
     samples: usize,
+    /// The weight of the penalty Σ|β|.
+    #[set(default = 0.01)]
     alpha: f64,
+    /// The seed of the random numbers.
+    #[set(default = 0)]
     seed: u64,
     similarity: Similarity,
+    /// The baseline, in a shape that broadcasts to the inputs; 0 by default.
+    #[set]
     baseline: Option<Tensor<T>>,
-    mask: Option<Tensor<i64>>,
+    /// The features: elements with the same number form one feature. The mask
+    /// has the shape of one sample. By default, each element is a feature.
+    #[set]
+    feature_mask: Option<Tensor<i64>>,
 }
 
 impl<T: Float> fmt::Debug for Lime<T> {
@@ -252,21 +246,7 @@ impl<T: Float> Lime<T> {
             let distance = 1.0 - dot(x, perturbed) / norms.max(1e-8);
             (-distance * distance / 2.0).exp()
         });
-        Self { samples, alpha: 0.01, seed: 0, similarity, baseline: None, mask: None }
-    }
-
-    /// Sets the weight of the penalty Σ|β|.
-    #[must_use]
-    pub fn alpha(mut self, alpha: f64) -> Self {
-        self.alpha = alpha;
-        self
-    }
-
-    /// Sets the seed of the random numbers.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(samples, similarity)
     }
 
     /// Sets the weight of a perturbed sample, a function of the elements of the
@@ -277,22 +257,6 @@ impl<T: Float> Lime<T> {
         similarity: impl Fn(&[f64], &[f64]) -> f64 + Send + Sync + 'static,
     ) -> Self {
         self.similarity = Arc::new(similarity);
-        self
-    }
-
-    /// Sets the baseline, in a shape that broadcasts to the inputs; the default
-    /// is 0.
-    #[must_use]
-    pub fn baseline(mut self, baseline: Tensor<T>) -> Self {
-        self.baseline = Some(baseline);
-        self
-    }
-
-    /// Sets the features: elements with the same number form one feature. The
-    /// mask has the shape of one sample.
-    #[must_use]
-    pub fn feature_mask(mut self, mask: Tensor<i64>) -> Self {
-        self.mask = Some(mask);
         self
     }
 
@@ -309,7 +273,7 @@ impl<T: Float> Lime<T> {
         for_each_sample(
             "Lime",
             (model, x, target),
-            (self.baseline.as_ref(), self.mask.as_ref()),
+            (self.baseline.as_ref(), self.feature_mask.as_ref()),
             &mut |features, row, other, class| {
                 let perturbed: Vec<Perturbed<T>> = draw(features.count())
                     .into_iter()

@@ -42,7 +42,7 @@ const NAME: &str = "cross_entropy";
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
 pub struct CrossEntropy {
-    #[set(skip, default = LabelSettings::default())]
+    #[set(skip)]
     settings: LabelSettings,
     /// The fraction of the target, from 0 to 1, that is distributed evenly over all
     /// classes.

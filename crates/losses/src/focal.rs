@@ -31,7 +31,7 @@ use crate::pointwise::{Curve, apply, common_shape, elementwise, ensure_at_least,
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
 pub struct FocalLoss {
-    #[set(skip, default = LabelSettings::default())]
+    #[set(skip)]
     settings: LabelSettings,
     /// The exponent γ. Larger values reduce the weight of easy samples further; with
     /// 0 all samples have equal weight.

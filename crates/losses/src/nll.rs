@@ -29,7 +29,7 @@ const NAME: &str = "nll_loss";
 #[derive(Clone, Debug, Setters)]
 #[set(new)]
 pub struct NLLLoss {
-    #[set(skip, default = LabelSettings::default())]
+    #[set(skip)]
     settings: LabelSettings,
 }
 

@@ -1,6 +1,7 @@
 //! Loss scaling for gradients in half precision.
 
 use dendra_autograd::{Gradients, Parameters, StateDict, Var};
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Ops, Result, Tensor};
 
 use crate::optimizer::Optimizer;
@@ -33,63 +34,38 @@ use crate::optimizer::Optimizer;
 /// assert_eq!(scaler.skipped(), 2, "2 · 65536 and 2 · 32768 are infinite in f16");
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Setters)]
 pub struct GradScaler {
+    #[set(skip, default = 65536.0)]
     scale: f64,
+    /// The factor by which the scale grows.
+    #[set(default = 2.0)]
     growth_factor: f64,
+    /// The factor by which the scale shrinks after a skipped step.
+    #[set(default = 0.5)]
     backoff_factor: f64,
+    /// The number of steps in a row with finite gradients after which the scale
+    /// grows.
+    #[set(default = 2000)]
     growth_interval: u64,
     /// The steps in a row with finite gradients, since the scale changed.
+    #[set(skip)]
     growth_tracker: u64,
+    #[set(skip)]
     skipped: u64,
-}
-
-impl Default for GradScaler {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl GradScaler {
     /// A scaler with PyTorch's defaults: a scale of 65536, which is halved after a
     /// skipped step and doubled after 2000 other ones.
     pub fn new() -> Self {
-        Self {
-            scale: 65536.0,
-            growth_factor: 2.0,
-            backoff_factor: 0.5,
-            growth_interval: 2000,
-            growth_tracker: 0,
-            skipped: 0,
-        }
+        Self::default()
     }
 
     /// The scale of the first step; 65536 by default.
     #[must_use]
     pub fn init_scale(mut self, scale: f64) -> Self {
         self.scale = scale;
-        self
-    }
-
-    /// The factor by which the scale grows; 2 by default.
-    #[must_use]
-    pub fn growth_factor(mut self, factor: f64) -> Self {
-        self.growth_factor = factor;
-        self
-    }
-
-    /// The factor by which the scale shrinks after a skipped step; 0.5 by default.
-    #[must_use]
-    pub fn backoff_factor(mut self, factor: f64) -> Self {
-        self.backoff_factor = factor;
-        self
-    }
-
-    /// The number of steps in a row with finite gradients after which the scale
-    /// grows; 2000 by default.
-    #[must_use]
-    pub fn growth_interval(mut self, steps: u64) -> Self {
-        self.growth_interval = steps;
         self
     }
 

@@ -1,6 +1,7 @@
 //! Stopping when a model no longer improves.
 
 use dendra_autograd::StateDict;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use crate::callback::{Callback, Moment};
@@ -20,14 +21,22 @@ use crate::monitor::{Goal, Monitor};
 /// let stopping = EarlyStopping::new(5).monitor("validation accuracy").min_delta(0.001);
 /// let fit: Fit = Fit::epochs(100).callback(stopping);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct EarlyStopping {
+    #[set(skip, default = Monitor::new())]
     monitor: Monitor,
     patience: u64,
+    /// Whether the weights of the best epoch are restored when the training
+    /// ends, except when an error ends it. This keeps a copy of the model in
+    /// memory and in checkpoints.
+    #[set(default = true)]
     restore_best: bool,
     /// Epochs since the best one.
+    #[set(skip)]
     waited: u64,
+    #[set(skip)]
     best_epoch: u64,
+    #[set(skip)]
     best_weights: Option<StateDict>,
 }
 
@@ -35,14 +44,7 @@ impl EarlyStopping {
     /// Stops after `patience` epochs in a row without improvement. When only
     /// some epochs are validated, only those count.
     pub fn new(patience: u64) -> Self {
-        Self {
-            monitor: Monitor::new(),
-            patience,
-            restore_best: true,
-            waited: 0,
-            best_epoch: 0,
-            best_weights: None,
-        }
+        Self::with_defaults(patience)
     }
 
     /// Watches this figure: `loss`, the name of a metric, or one of these with
@@ -66,15 +68,6 @@ impl EarlyStopping {
     #[must_use]
     pub fn min_delta(mut self, min_delta: f64) -> Self {
         self.monitor.min_delta = min_delta;
-        self
-    }
-
-    /// Whether the weights of the best epoch are restored when the training
-    /// ends, except when an error ends it; true by default. This keeps a copy
-    /// of the model in memory and in checkpoints.
-    #[must_use]
-    pub fn restore_best(mut self, restore_best: bool) -> Self {
-        self.restore_best = restore_best;
         self
     }
 

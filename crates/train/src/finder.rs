@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dendra_datasets::{DataLoader, Dataset};
+use dendra_derive::Setters;
 use dendra_losses::Loss;
 use dendra_nn::Model;
 use dendra_optim::Optimizer;
@@ -20,41 +21,25 @@ const DIVERGED: f64 = 4.0;
 
 /// The settings of [`Trainer::find_learning_rate`]: the range of learning rates
 /// and how they are tried.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct LearningRates {
     lowest: f64,
     highest: f64,
+    /// The number of steps.
+    #[set(default = 100)]
     steps: usize,
+    /// The number of samples in a batch.
+    #[set(default = 32)]
     batch_size: usize,
+    /// The seed of the order of the samples.
+    #[set(default = 0)]
     seed: u64,
 }
 
 impl LearningRates {
-    /// Learning rates from the lowest to the highest, in 100 steps on batches
-    /// of 32.
+    /// Learning rates from the lowest to the highest.
     pub fn between(lowest: f64, highest: f64) -> Self {
-        Self { lowest, highest, steps: 100, batch_size: 32, seed: 0 }
-    }
-
-    /// The number of steps; 100 by default.
-    #[must_use]
-    pub fn steps(mut self, steps: usize) -> Self {
-        self.steps = steps;
-        self
-    }
-
-    /// The number of samples in a batch; 32 by default.
-    #[must_use]
-    pub fn batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size;
-        self
-    }
-
-    /// The seed of the order of the samples.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(lowest, highest)
     }
 
     fn check(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dendra_datasets::{Dataset, Subset};
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use crate::history::Evaluation;
@@ -29,32 +30,22 @@ use crate::history::Evaluation;
 /// assert!(scores.mean("accuracy")? > 0.8);
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct KFold {
     folds: usize,
+    /// The seed of the random draw.
+    #[set(default = 0)]
     seed: u64,
-    labels: Option<Vec<i64>>,
+    /// Spreads the samples of every label evenly over the folds; `stratified` has
+    /// one label per sample.
+    #[set(into)]
+    stratified: Option<Vec<i64>>,
 }
 
 impl KFold {
     /// This many folds, drawn at random.
     pub fn new(folds: usize) -> Self {
-        Self { folds, seed: 0, labels: None }
-    }
-
-    /// The seed of the random draw.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Spreads the samples of every label evenly over the folds; `labels` has
-    /// one label per sample.
-    #[must_use]
-    pub fn stratified(mut self, labels: impl Into<Vec<i64>>) -> Self {
-        self.labels = Some(labels.into());
-        self
+        Self::with_defaults(folds)
     }
 
     /// The indices of the samples of each fold, in increasing order.
@@ -69,7 +60,7 @@ impl KFold {
             return Err(Error::argument("KFold", message));
         }
         let mut order = Rng::seed(self.seed).permutation(samples);
-        if let Some(labels) = &self.labels {
+        if let Some(labels) = &self.stratified {
             if labels.len() != samples {
                 let message =
                     format!("expected {samples} labels, one for each sample, got {}", labels.len());

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "dendra-tensor",
             "dendra-autograd",
+            "dendra-derive",
             "dendra-nn",
             "dendra-losses",
             "dendra-optim",
@@ -48,7 +49,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "dendra-distributed",
-        &["dendra-tensor", "dendra-autograd", "dendra-losses", "dendra-optim", "dendra-train"],
+        &[
+            "dendra-tensor",
+            "dendra-autograd",
+            "dendra-derive",
+            "dendra-losses",
+            "dendra-optim",
+            "dendra-train",
+        ],
     ),
     ("dendra-weights", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),
     ("dendra-quant", &["dendra-tensor", "dendra-autograd", "dendra-nn"]),

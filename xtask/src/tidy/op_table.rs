@@ -32,9 +32,12 @@ pub(super) fn problems(sources: &[Source]) -> Vec<String> {
     problems
 }
 
-/// The type of a row, from its first line: `unary::Relu:`, `Sum:` or `norm::Norm<T>:`.
+/// The type of a row, from its first line: `unary::Powf:`, `Sum:` or `norm::Norm<T>:`; from the
+/// only line of a row without a body: `elu = activation::Elu { alpha };`.
 fn row(line: &str) -> Option<&str> {
-    let path = line.trim().strip_suffix(':')?;
+    let line = line.trim();
+    let without_body = || line.strip_suffix(';')?.split_once(" = ")?.1.split(" {").next();
+    let path = line.strip_suffix(':').or_else(without_body)?;
     path.rsplit("::").next()?.split('<').next()
 }
 
@@ -55,7 +58,7 @@ mod tests {
 
     fn of(operation: &str) -> Vec<String> {
         let table =
-            "operations! {\n    unary::Relu:\n    /// Doc.\n    Sum:\n    norm::Norm<T>:\n}\n";
+            "    relu = Relu;\n    elu = unary::Elu { alpha };\n    Sum:\n    norm::Norm<T>:\n";
         let path = |name: &str| format!("{FOLDER}{name}.rs");
         problems(&[Source::new(&path("table"), table), Source::new(&path("new"), operation)])
     }
@@ -80,6 +83,7 @@ mod tests {
     fn operations_in_the_table_and_other_traits_are_fine() {
         for line in [
             "impl<T: Float> Op<T> for Relu {",
+            "impl<T: Float> Op<T> for Elu {",
             "impl<T: Float> super::Op<T> for Sum {",
             "impl<T: Float> Op<T> for Norm<T> {",
             "    impl<T: Float> Op<T> for Wrong {",

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -56,11 +57,20 @@ pub enum Scaling {
 /// assert_eq!(train_set.input_shape(), test_set.input_shape());
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
 pub struct TableEncoding {
+    #[set(skip)]
     inputs: Vec<(String, Kind)>,
+    /// What to do with missing values.
+    #[set(default = Missing::Error)]
     missing: Missing,
+    /// How numbers are scaled.
+    #[set(default = Scaling::Standard)]
     scaling: Scaling,
+    /// Whether categories that do not occur in the training part are allowed.
+    /// If they are, one-hot inputs are all 0, and an ordinal is the number of
+    /// known categories.
+    #[set(default = false)]
     allow_unknown: bool,
 }
 
@@ -102,29 +112,6 @@ impl TableEncoding {
 
     fn with<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>, kind: Kind) -> Self {
         self.inputs.extend(columns.into_iter().map(|name| (name.into(), kind)));
-        self
-    }
-
-    /// What to do with missing values; [`Missing::Error`] by default.
-    #[must_use]
-    pub fn missing(mut self, missing: Missing) -> Self {
-        self.missing = missing;
-        self
-    }
-
-    /// How numbers are scaled; [`Scaling::Standard`] by default.
-    #[must_use]
-    pub fn scaling(mut self, scaling: Scaling) -> Self {
-        self.scaling = scaling;
-        self
-    }
-
-    /// Whether categories that do not occur in the training part are allowed;
-    /// false by default. If they are, one-hot inputs are all 0, and an ordinal
-    /// is the number of known categories.
-    #[must_use]
-    pub fn allow_unknown(mut self, allow: bool) -> Self {
-        self.allow_unknown = allow;
         self
     }
 

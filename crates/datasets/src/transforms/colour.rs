@@ -1,6 +1,7 @@
 //! Transforms of colours: brightness, contrast, saturation and hue, greyscale,
 //! and conversion to floats.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result, Rng};
 
 use super::{Image, Pixel, Transform, between, check_range};
@@ -184,8 +185,10 @@ fn turned([r, g, b]: [f32; 3], turn: f32) -> [f32; 3] {
 
 /// Converts red, green and blue to one grey channel, like torchvision's
 /// `Grayscale`. An image with one channel does not change.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Setters)]
 pub struct Grayscale {
+    /// Whether to keep three channels, which are then equal.
+    #[set(default = false)]
     keep_channels: bool,
 }
 
@@ -193,13 +196,6 @@ impl Grayscale {
     /// A transform to one channel.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Whether to keep three channels, which are then equal.
-    #[must_use]
-    pub fn keep_channels(mut self, keep: bool) -> Self {
-        self.keep_channels = keep;
-        self
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) fn crop<P: Pixel>(
 /// Crops a part at a random position, like torchvision's `RandomCrop`.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomCrop {
+    /// The height and the width of the part in pixels.
+    #[set(given, each(height, width))]
     size: [usize; 2],
     /// The number of pixels added on all sides before cropping.
     #[set(default = 0)]
@@ -97,13 +99,6 @@ impl RandomCrop {
     /// Crops a square of this size in pixels.
     pub fn new(size: usize) -> Self {
         Self::with_defaults([size; 2])
-    }
-
-    /// Crops this height and width.
-    #[must_use]
-    pub fn size(mut self, height: usize, width: usize) -> Self {
-        self.size = [height, width];
-        self
     }
 }
 
@@ -139,22 +134,17 @@ impl<P: Pixel> Transform<P> for RandomCrop {
 
 /// Crops the centre of the image, like torchvision's `CenterCrop`. A smaller
 /// image is padded with zeros.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct CenterCrop {
+    /// The height and the width of the part in pixels.
+    #[set(given, each(height, width))]
     size: [usize; 2],
 }
 
 impl CenterCrop {
     /// Crops a square of this size in pixels.
     pub fn new(size: usize) -> Self {
-        Self { size: [size; 2] }
-    }
-
-    /// Crops this height and width.
-    #[must_use]
-    pub fn size(mut self, height: usize, width: usize) -> Self {
-        self.size = [height, width];
-        self
+        Self::with_defaults([size; 2])
     }
 }
 

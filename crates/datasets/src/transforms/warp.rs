@@ -148,6 +148,8 @@ impl<P: Pixel> Transform<P> for Affine {
 /// with linear interpolation.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomRotation {
+    /// The range of the angle of the rotation, counter-clockwise, in degrees.
+    #[set(given, each(low, high))]
     degrees: (f64, f64),
     /// The value outside the image.
     #[set(default = 0.0)]
@@ -158,13 +160,6 @@ impl RandomRotation {
     /// Rotates by up to this number of degrees either way.
     pub fn new(degrees: f64) -> Self {
         Self::with_defaults((-degrees, degrees))
-    }
-
-    /// Rotates counter-clockwise by an angle from this range, in degrees.
-    #[must_use]
-    pub fn degrees(mut self, low: f64, high: f64) -> Self {
-        self.degrees = (low, high);
-        self
     }
 }
 
@@ -184,6 +179,8 @@ impl<P: Pixel> Transform<P> for RandomRotation {
 /// `RandomAffine` with linear interpolation. By default, it only rotates.
 #[derive(Clone, Debug, Setters)]
 pub struct RandomAffine {
+    /// The range of the angle of the rotation, counter-clockwise, in degrees.
+    #[set(given, each(low, high))]
     degrees: (f64, f64),
     /// The largest shift either way, as shares of width and height.
     #[set(each(horizontal, vertical), default = [0.0; 2])]
@@ -202,13 +199,6 @@ impl RandomAffine {
     /// Rotates by up to this number of degrees either way.
     pub fn new(degrees: f64) -> Self {
         Self::with_defaults((-degrees, degrees))
-    }
-
-    /// Rotates counter-clockwise by an angle from this range, in degrees.
-    #[must_use]
-    pub fn degrees(mut self, low: f64, high: f64) -> Self {
-        self.degrees = (low, high);
-        self
     }
 
     /// Shears along x by an angle from this range, in degrees.
@@ -260,10 +250,12 @@ impl<P: Pixel> Transform<P> for RandomAffine {
 /// P. Simard, D. Steinkraus and J. Platt: "Best practices for convolutional
 /// neural networks applied to visual document analysis", ICDAR 2003.
 /// torchvision's `ElasticTransform` has the same field for half the `alpha`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct ElasticTransform {
     alpha: f64,
     sigma: f64,
+    /// The value outside the image.
+    #[set(default = 0.0)]
     fill: f32,
 }
 
@@ -272,14 +264,7 @@ impl ElasticTransform {
     /// 1, blurred with a Gaussian of `sigma` pixels. The paper uses 34 and 4
     /// for digits of 29×29 pixels.
     pub fn new(alpha: f64, sigma: f64) -> Self {
-        Self { alpha, sigma, fill: 0.0 }
-    }
-
-    /// The value outside the image; 0 by default.
-    #[must_use]
-    pub fn fill(mut self, value: f32) -> Self {
-        self.fill = value;
-        self
+        Self::with_defaults(alpha, sigma)
     }
 }
 

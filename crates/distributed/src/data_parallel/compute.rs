@@ -48,7 +48,7 @@ impl DataParallel<'_> {
         layout: &Layout<'_, T>,
         batch: &dyn SharedBatch<T>,
     ) -> Result<(Tensor<T>, Vec<Report<T>>)> {
-        if self.syncs_batch_norm {
+        if self.sync_batch_norm {
             return self.reduce_together(layout, batch);
         }
         let own = self.own_shards();
@@ -64,7 +64,7 @@ impl DataParallel<'_> {
             reports.push(report);
         }
         let reduction = Reduction::new(&self.group, layout, &tree);
-        let overlaps = self.overlaps && self.group.size() > 1;
+        let overlaps = self.overlap && self.group.size() > 1;
         let total = if failed || !overlaps {
             let shard = if failed { None } else { self.shard(batch, last, None) };
             let (report, values) = self.outcome(shard, layout);

@@ -75,7 +75,7 @@ pub struct LBFGS<T: Float = f32> {
     /// with the constants 1e-4 and 0.9 and at most 25 evaluations.
     #[set(default = false)]
     strong_wolfe: bool,
-    #[set(skip, default = Memory::default())]
+    #[set(skip)]
     memory: Memory<T>,
 }
 

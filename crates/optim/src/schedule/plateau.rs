@@ -54,9 +54,9 @@ pub struct ReduceLROnPlateau {
     /// `None` before the first observation.
     #[set(skip)]
     best: Option<f64>,
-    #[set(skip, default = 0)]
+    #[set(skip)]
     num_bad_epochs: u64,
-    #[set(skip, default = 0)]
+    #[set(skip)]
     cooldown_counter: u64,
 }
 

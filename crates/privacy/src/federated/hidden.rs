@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dendra_autograd::Parameters;
+use dendra_derive::Setters;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Result};
 
@@ -27,40 +28,18 @@ const MOST_SAMPLES: usize = 1 << 32;
 /// Clients may drop out at any time, as long as [`threshold`](Self::threshold)
 /// of them stay. A server that works together with fewer clients than that
 /// learns no more. A server that lies about who dropped out is not detected.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
+#[set(new)]
 pub struct SecureAggregation {
-    pub(super) limit: f64,
-    threshold: f64,
-}
-
-impl Default for SecureAggregation {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl SecureAggregation {
-    /// Two thirds of the clients must stay; the limit is 2²⁰.
-    pub fn new() -> Self {
-        Self { limit: 1_048_576.0, threshold: 2.0 / 3.0 }
-    }
-
     /// The largest element of a change times the number of samples (or, in a
     /// private federation, of a clipped change). The smaller it is, the finer
     /// are the integers: for 2²⁰ and 100 clients, multiples of 2⁻³⁵.
-    #[must_use]
-    pub fn limit(mut self, limit: f64) -> Self {
-        self.limit = limit;
-        self
-    }
-
+    #[set(default = 1_048_576.0)]
+    pub(super) limit: f64,
     /// More than this share of the clients must stay in a round; at least one
     /// half.
-    #[must_use]
-    pub fn threshold(mut self, share: f64) -> Self {
-        self.threshold = share;
-        self
-    }
+    #[set(default = 2.0 / 3.0)]
+    threshold: f64,
 }
 
 /// The clients of one process in their rounds.

@@ -2,6 +2,7 @@
 
 use dendra_autograd::{Gradients, ParamId, Parameters, Tape, Var};
 use dendra_datasets::{DataLoader, Dataset};
+use dendra_derive::Setters;
 use dendra_losses::Loss;
 use dendra_nn::Model;
 use dendra_optim::{Optimizer, SGD};
@@ -11,48 +12,28 @@ use super::Task;
 
 /// Plain gradient descent on a client's data. The order of its samples depends
 /// on the seed, the client and the round.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Setters)]
 pub struct LocalTraining {
     learning_rate: f64,
+    /// The number of epochs in a round, E in the literature.
+    #[set(default = 1)]
     epochs: u64,
+    /// The number of samples in a batch, B in the literature.
+    #[set(default = 10)]
     batch_size: usize,
+    /// The weight μ of the penalty μ/2·‖w − w₀‖² on the distance to the global
+    /// model (FedProx).
+    #[set(default = 0.0)]
     proximal: f64,
+    /// The seed of the order of the samples and of dropout.
+    #[set(default = 0)]
     seed: u64,
 }
 
 impl LocalTraining {
-    /// One epoch in batches of 10 samples with this learning rate.
+    /// Training with this learning rate.
     pub fn new(learning_rate: f64) -> Self {
-        Self { learning_rate, epochs: 1, batch_size: 10, proximal: 0.0, seed: 0 }
-    }
-
-    /// The number of epochs in a round, E in the literature.
-    #[must_use]
-    pub fn epochs(mut self, epochs: u64) -> Self {
-        self.epochs = epochs;
-        self
-    }
-
-    /// The number of samples in a batch, B in the literature.
-    #[must_use]
-    pub fn batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size;
-        self
-    }
-
-    /// The weight μ of the penalty μ/2·‖w − w₀‖² on the distance to the global
-    /// model (FedProx); 0 by default.
-    #[must_use]
-    pub fn proximal(mut self, weight: f64) -> Self {
-        self.proximal = weight;
-        self
-    }
-
-    /// The seed of the order of the samples and of dropout; 0 by default.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+        Self::with_defaults(learning_rate)
     }
 
     /// Trains the client's copy of the model, and returns the number of its

@@ -25,22 +25,18 @@ const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 unary! {
     with forward, backward;
 
-    /// max(x, 0)
     Relu in -2.0..2.0:
         |x| x.max_nan(T::ZERO),
         |_, y| if y <= T::ZERO { T::ZERO } else { T::ONE },
         |_, y| constant(y, |y| if y <= T::ZERO { T::ZERO } else { T::ONE });
-    /// x where x > 0, else negative_slope · x
     LeakyRelu { negative_slope = 0.1 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { negative_slope * x },
         |x, _| if x > T::ZERO { T::ONE } else { negative_slope },
         |x, _| constant(x, |x| if x > T::ZERO { T::ONE } else { c(negative_slope) });
-    /// x where x > 0, else alpha · (exp(x) − 1)
     Elu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * x.exp_m1() },
         |x, _| if x <= T::ZERO { alpha * x.exp() } else { T::ONE },
         |x, _| where_true(&x.value().le_scalar(T::ZERO), x, |x| x.exp() * alpha, 1.0)?;
-    /// x · Φ(x)
     Gelu in -2.0..2.0:
         |x| x * c::<T>(0.5) * (T::ONE + (x * c(FRAC_1_SQRT_2)).erf()),
         |x, _| {
@@ -72,25 +68,20 @@ unary! {
             let slope = (square * (3.0 * GELU_CUBIC) + 1.0) * GELU_SCALE;
             (&t + 1.0) * 0.5 + x * (-t.square() + 1.0) * slope * 0.5
         };
-    /// x · σ(x)
     Silu in -2.0..2.0:
         |x| x * x.sigmoid(),
         |x, y| { let s = x.sigmoid(); s + y * (T::ONE - s) },
         |x, y| { let s = x.sigmoid(); &s + y * (-&s + 1.0) };
-    /// ln(1 + exp(x))
     Softplus in -2.0..2.0:
         |x| x.max_nan(T::ZERO) + (-x.abs()).exp().ln_1p(),
         |x, _| x.sigmoid(),
         |x, _| x.sigmoid();
-    /// 1 / (1 + exp(−x))
     Sigmoid in -2.0..2.0: |x| x.sigmoid(), |_, y| y * (T::ONE - y),
         |_, y| y * (-y + 1.0);
-    /// ln σ(x)
     LogSigmoid in -2.0..2.0:
         |x| x.min_nan(T::ZERO) - (-x.abs()).exp().ln_1p(),
         |x, _| (-x).sigmoid(),
         |x, _| (-x).sigmoid();
-    /// x · min(max(x + 3, 0), 6) / 6
     Hardswish in -4.0..4.0:
         |x| x * ((x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0)),
         |x, _| {
@@ -107,14 +98,12 @@ unary! {
             let ends = constant(x, |x| if x <= c(-3.0) { T::ZERO } else { T::ONE });
             (x / 3.0 + 0.5).where_mask(&inside, &ends)?
         };
-    /// min(max(x + 3, 0), 6) / 6
     Hardsigmoid in -4.0..4.0:
         |x| (x + c(3.0)).max_nan(T::ZERO).min_nan(c(6.0)) / c(6.0),
         |x, _| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO },
         |x, _| {
             constant(x, |x| if x > c(-3.0) && x < c(3.0) { c(1.0 / 6.0) } else { T::ZERO })
         };
-    /// x limited to low ..= high, as an activation: NaN has a gradient
     Hardtanh { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
         |x, _| if x <= low || x >= high { T::ZERO } else { T::ONE },
@@ -122,7 +111,6 @@ unary! {
             let (low, high) = (c(low), c(high));
             constant(x, |x| if x <= low || x >= high { T::ZERO } else { T::ONE })
         };
-    /// x beyond ±lambda, else 0
     Hardshrink { lambda = 0.4 } in -2.0..2.0:
         |x| if x >= -lambda && x <= lambda { T::ZERO } else { x },
         |x, _| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE },
@@ -130,7 +118,6 @@ unary! {
             let lambda: T = c(lambda);
             constant(x, |x| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE })
         };
-    /// x moved by lambda towards 0; 0 for |x| ≤ lambda
     Softshrink { lambda = 0.4 } in -2.0..2.0:
         |x| {
             if x > lambda {
@@ -147,16 +134,13 @@ unary! {
             let lambda: T = c(lambda);
             constant(x, |x| if x >= -lambda && x <= lambda { T::ZERO } else { T::ONE })
         };
-    /// x − tanh(x)
     Tanhshrink in -2.0..2.0: |x| x - x.tanh(), |x, _| { let t = x.tanh(); t * t },
         |x, _| x.tanh().square();
-    /// x / (1 + |x|)
     Softsign in -2.0..2.0:
         |x| x / (T::ONE + x.abs()),
         // At ±∞ the value is NaN, and so is the slope.
         |x, y| { let r = T::ONE / (T::ONE + x.abs()); r * r + y * T::ZERO },
         |x, y| (x.abs() + 1.0).reciprocal().square() + constant(y, |y| y * T::ZERO);
-    /// x · tanh(ln(1 + exp(x)))
     Mish in -2.0..2.0:
         |x| x * tanh_softplus(x),
         |x, _| {
@@ -167,12 +151,10 @@ unary! {
             let t = x.softplus().tanh();
             &t + x * (-t.square() + 1.0) * x.sigmoid()
         };
-    /// x above the threshold, else the value
     Threshold { threshold = 0.4, value = -1.5 } in -2.0..2.0:
         |x| if x <= threshold { value } else { x },
         |x, _| if x <= threshold { T::ZERO } else { T::ONE },
         |x, _| constant(x, |x| if x <= c(threshold) { T::ZERO } else { T::ONE });
-    /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
     SoftplusScaled { beta = 1.5, threshold = 2.0 } in -1.0..1.0:
         |x| {
             let z = beta * x;
@@ -187,7 +169,6 @@ unary! {
             let above = mask(x, |x| c::<T>(beta) * x > c(threshold));
             (x * beta).sigmoid().masked_fill(&above, 1.0)?
         };
-    /// x where x > 0, else alpha · (exp(x / alpha) − 1)
     Celu { alpha = 1.3 } in -2.0..2.0:
         |x| if x > T::ZERO { x } else { alpha * (x / alpha).exp_m1() },
         |x, _| if x <= T::ZERO { (x / alpha).exp() } else { T::ONE },

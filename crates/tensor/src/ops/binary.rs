@@ -2,7 +2,7 @@
 
 use super::broadcast::{sum_to, zip};
 use super::div_rounded::floor_divided;
-use super::unary::{c, scalar};
+use super::unary::{c, scalar, settings};
 use super::{Call, Cotangents, Op, Ops, Term, TermCall, TermCotangents};
 use crate::element::{Element, Float, Number};
 use crate::error::Result;
@@ -36,27 +36,22 @@ macro_rules! binary {
         binary! { @each $zip $($rest)* }
     };
     (@each $zip:ident $(
-        $(#[$attribute:meta])*
         $name:ident in $low:literal..$high:literal:
             |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr,
             |$ta:ident, $tb:ident, $y:pat_param, $g:ident| $term_a:expr, $term_b:expr;
     )*) => {$(
         binary! {
             @one $zip
-            $(#[$attribute])*
             $name in $low..$high: |$a, $b| $value, $by_a, $by_b,
                 |$ta, $tb, $y, $g| $term_a, $term_b;
         }
     )*};
     (@one $zip:ident
-        $(#[$attribute:meta])*
         $name:ident in $low:literal..$high:literal:
             |$a:ident, $b:ident| $value:expr, $by_a:expr, $by_b:expr,
             |$ta:ident, $tb:ident, $y:pat_param, $g:ident| $term_a:expr, $term_b:expr;
     ) => {
-        $(#[$attribute])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
+        settings! { $name }
 
         impl<T: Float> Op<T> for $name {
             type Saved = ();
@@ -230,19 +225,14 @@ fn share<T: Number>(a: T, b: T, loses: bool) -> T {
 binary! {
     with zip;
 
-    /// a + b
     Add in -2.0..2.0: |a, b| a + b, one, one, |a, b, _, g| g.clone(), g.clone();
-    /// a − b
     Sub in -2.0..2.0: |a, b| a - b, one, minus_one, |a, b, _, g| g.clone(), -g;
-    /// a · b
     Mul in -2.0..2.0: |a, b| a * b, times_b, times_a, |a, b, _, g| g * b, g * a;
-    /// a / b
     Div in 0.5..2.0:
         |a, b| a / b,
         of!(|_, b| T::ONE / b),
         of!(|a: T, b| -(a / b) / b),
         |a, b, y, g| g / b, -g * (y / b);
-    /// the larger of a and b
     Maximum in -2.0..2.0:
         |a, b| a.max_nan(b),
         of!(|a, b| share(a, b, a < b)),
@@ -250,7 +240,6 @@ binary! {
         |a, b, _, g|
             g * slope(a, b, |a, b| share(a, b, a < b)),
             g * slope(a, b, |a, b| share(a, b, b < a));
-    /// the smaller of a and b
     Minimum in -2.0..2.0:
         |a, b| a.min_nan(b),
         of!(|a, b| share(a, b, a > b)),
@@ -258,7 +247,6 @@ binary! {
         |a, b, _, g|
             g * slope(a, b, |a, b| share(a, b, a > b)),
             g * slope(a, b, |a, b| share(a, b, b > a));
-    /// a where a > 0, else b · a
     Prelu in -2.0..2.0:
         |a, b| if a > T::ZERO { a } else { b * a },
         of!(|a, b| if a > T::ZERO { T::ONE } else { b }),
@@ -266,7 +254,6 @@ binary! {
         |a, b, _, g|
             g * scalar(1.0).where_mask(&a.value().gt_scalar(T::ZERO), b)?,
             g * a.masked_fill(&a.value().gt_scalar(T::ZERO), 0.0)?;
-    /// a · ln(b), and 0 where a is 0
     Xlogy in 0.5..2.0:
         |a, b| if a == T::ZERO && !b.is_nan() { T::ZERO } else { a * b.ln() },
         of!(|a, b| if a == T::ZERO && b <= T::ZERO { T::ZERO } else { b.ln() }),
@@ -274,7 +261,6 @@ binary! {
         |a, b, _, g|
             g * b.masked_fill(&mask(a, b, |a, b| a == T::ZERO && b <= T::ZERO), 1.0)?.ln(),
             g * over(a, b, &mask(a, b, |a, b| a == T::ZERO && b == T::ZERO))?;
-    /// ln(exp(a) + exp(b))
     LogAddExp in -2.0..2.0:
         |a, b| {
             let larger = a.max_nan(b);
@@ -287,7 +273,6 @@ binary! {
         |a, b, _, g|
             g * (a - b).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid(),
             g * (b - a).masked_fill(&mask(a, b, infinite_twice), 0.0)?.sigmoid();
-    /// √(a² + b²)
     Hypot in 0.5..2.0:
         |a, b| a.hypot(b),
         of!(|a, b| over_length(a, a.hypot(b))),
@@ -295,7 +280,6 @@ binary! {
         |a, b, y, g|
             g * over(a, y, &mask(a, b, both_zero))?,
             g * over(b, y, &mask(a, b, both_zero))?;
-    /// the angle of the point (b, a)
     Atan2 in 0.5..2.0:
         |a, b| a.atan2(b),
         of!(call_zip, |a, b| {
@@ -320,7 +304,6 @@ binary! {
 binary! {
     with call_zip;
 
-    /// a to the power of b
     Pow in 0.5..2.0:
         |a, b| a.powf(b),
         of!(call_zip, |a, b| if b == T::ZERO { T::ZERO } else { b * a.powf(b - T::ONE) }),
@@ -337,7 +320,6 @@ binary! {
                 let no_slope = mask(a, b, |a, b| a == T::ZERO && b >= T::ZERO);
                 g * (y * a.masked_fill(&no_slope, 1.0)?.ln())
             };
-    /// a − b · ⌊a / b⌋
     Remainder in 1.3..1.9:
         |a, b| {
             let rest = a.fmod(b);
@@ -346,7 +328,6 @@ binary! {
         one,
         of!(call_zip, |a, b| -floor_divided(a, b)),
         |a, b, _, g| g.clone(), g * slope(a, b, |a, b| -floor_divided(a, b));
-    /// a − b · trunc(a / b)
     Fmod in 1.3..1.9:
         |a, b| a.fmod(b),
         one,

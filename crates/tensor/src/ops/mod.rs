@@ -14,27 +14,6 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Makes a row of the table from an operation's type, its method and its
-/// documentation.
-macro_rules! row {
-    ($family:literal, $operation:ty, $name:ident, $($doc:literal)*) => {
-        Row {
-            name: stringify!($name),
-            traced: <$operation as super::Op<f64>>::NAME,
-            family: $family,
-            documentation: concat!($($doc, "\n"),*),
-            operation: std::any::type_name::<$operation>(),
-            #[cfg(test)]
-            samples: super::check::samples::<$operation, f64>,
-            #[cfg(test)]
-            single: {
-                type T = f32;
-                super::check::samples::<$operation, T>
-            },
-        }
-    };
-}
-
 /// The name in errors and traces, derived from the name of an operation's type:
 /// `log_sigmoid` for `LogSigmoid`.
 macro_rules! snake_case {
@@ -68,128 +47,8 @@ const fn snake_case<const N: usize>(name: &str) -> [u8; N] {
     snake
 }
 
-/// Makes an extension trait of [`Ops`], for functions behind a feature of this
-/// crate, and its part of the table, from rows like those of [`operations`].
-#[cfg(any(feature = "fft", feature = "linalg"))]
-macro_rules! family {
-    (
-        $(#[$attribute:meta])*
-        trait $family:ident = $family_name:literal;
-        $(
-            $operation:ty:
-            $(#[doc = $doc:literal])*
-            fn $name:ident $arguments:tt -> $result:ty $body:block
-        )*
-        => $($composed:tt)*
-    ) => {
-        $(#[$attribute])*
-        pub trait $family: Ops {
-            $($(#[doc = $doc])* fn $name $arguments -> $result $body)*
-
-            $($composed)*
-        }
-
-        impl<V: Ops> $family for V {}
-
-        /// The rows of this extension in the table of all operations.
-        pub(super) fn rows() -> Vec<Row> {
-            vec![$(row!($family_name, $operation, $name, $($doc)*)),*]
-        }
-    };
-}
-
-/// Makes the trait [`Ops`] and the table of operations. Each row gives an
-/// operation's type and its method; after `=>` come methods that are composed
-/// of others.
-macro_rules! operations {
-    (
-        $(
-            $operation:ty:
-            $(#[doc = $doc:literal])*
-            fn $name:ident $arguments:tt -> $result:ty $body:block
-        )*
-        => $($composed:tt)*
-    ) => {
-        /// The differentiable functions, as methods of [`Tensor`] and of the
-        /// variables of automatic differentiation.
-        ///
-        /// Axes are counted from the front, or from the back when negative. Two
-        /// operands broadcast by NumPy's rule. A function whose arguments can
-        /// be wrong returns a `Result`; the operators `+ - * /` panic instead,
-        /// as the standard library's do.
-        pub trait Ops: Sized + Clone {
-            /// The number type.
-            type Element: Float;
-
-            /// The values.
-            fn value(&self) -> &Tensor<Self::Element>;
-
-            /// A value that needs no gradient.
-            fn constant(value: Tensor<Self::Element>) -> Self;
-
-            /// Applies an operation to inputs that its shape rule accepts and
-            /// that [`ensure_together`](Self::ensure_together) accepts.
-            /// [`try_apply`](Self::try_apply) checks both.
-            fn apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Self;
-
-            /// Checks that the inputs can be used in one operation.
-            ///
-            /// # Errors
-            ///
-            /// When they are recorded on different tapes.
-            fn ensure_together(inputs: &[&Self]) -> Result<()>;
-
-            /// Checks the inputs and applies an operation.
-            ///
-            /// # Errors
-            ///
-            /// When the operation's shape rule refuses the inputs, there is not
-            /// enough memory for the output, or the inputs are recorded on
-            /// different tapes.
-            fn try_apply<O: Op<Self::Element>>(operation: O, inputs: &[&Self]) -> Result<Self> {
-                let mut shapes: SmallVec<[&Shape; 4]> = SmallVec::new();
-                for input in inputs {
-                    shapes.push(input.value().shape());
-                }
-                let output = operation.output_shape(&shapes)?;
-                output.check_memory::<Self::Element>(O::NAME)?;
-                Self::ensure_together(inputs)?;
-                Ok(Self::apply(operation, inputs))
-            }
-
-            $($(#[doc = $doc])* fn $name $arguments -> $result $body)*
-
-            $($composed)*
-        }
-
-        /// The rows that do not depend on a feature.
-        pub(super) fn rows() -> Vec<Row> {
-            #[allow(dead_code, reason = "rows of generic operations name it")]
-            type T = f64;
-            vec![$(row!("Ops", $operation, $name, $($doc)*)),*]
-        }
-
-        /// Makes the compiler instantiate every operation in this crate, instead of
-        /// in each crate that uses it: `#[inline(never)]` functions are shared
-        /// between crates. For `f32`, and for `f64` with the feature `compiled-f64`.
-        #[doc(hidden)]
-        pub fn compile_here() -> Vec<*const ()> {
-            let each = [
-                compile_for::<f32>(),
-                #[cfg(feature = "compiled-f64")]
-                compile_for::<f64>(),
-            ];
-            each.concat()
-        }
-
-        fn compile_for<T: Float>() -> Vec<*const ()> {
-            vec![$(
-                <$operation as Op<T>>::forward as *const (),
-                super::record::<T, $operation> as *const (),
-            )*]
-        }
-    };
-}
+#[macro_use]
+mod rows;
 
 pub mod activation;
 pub mod adaptive_pool2d;

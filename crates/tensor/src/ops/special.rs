@@ -13,14 +13,11 @@ use crate::tensor::Tensor;
 unary! {
     with call_forward, call_backward;
 
-    /// erf⁻¹(x)
     ErfInv in -0.95..0.95:
         |x| inverse_erf(x),
         |_, y| (y * y).exp() / c(FRAC_2_SQRT_PI),
         |_, y| y.square().exp() / FRAC_2_SQRT_PI;
-    /// ln |Γ(x)|
     Lgamma in 0.3..4.0: |x| x.lgamma(), |x, _| digamma(x), |x, _| x.digamma();
-    /// d/dx ln Γ(x)
     Digamma in 0.3..4.0:
         |x| digamma(x),
         |x, _| polygamma(1.0, x),

@@ -54,261 +54,130 @@ use crate::tensor::Tensor;
 operations! {
     // Functions of one element.
 
-    activation::Relu:
     /// The larger of x and 0.
-    fn relu(&self) -> Self { Self::apply(activation::Relu, &[self]) }
-
-    activation::LeakyRelu:
+    relu = activation::Relu;
     /// x where it is positive, else `negative_slope · x`.
-    fn leaky_relu(&self, negative_slope: f64) -> Self {
-        Self::apply(activation::LeakyRelu { negative_slope }, &[self])
-    }
-
-    activation::Elu:
+    leaky_relu = activation::LeakyRelu { negative_slope };
     /// x where it is positive, else `alpha · (exp(x) − 1)` (Clevert et al., 2015).
-    fn elu(&self, alpha: f64) -> Self { Self::apply(activation::Elu { alpha }, &[self]) }
-
-    activation::Gelu:
+    elu = activation::Elu { alpha };
     /// x·Φ(x), with the exact normal distribution function Φ (Hendrycks and
     /// Gimpel, 2016).
-    fn gelu(&self) -> Self { Self::apply(activation::Gelu, &[self]) }
-
-    activation::GeluTanh:
+    gelu = activation::Gelu;
     /// GELU in its approximation by a hyperbolic tangent (PyTorch's
     /// `approximate='tanh'`).
-    fn gelu_tanh(&self) -> Self { Self::apply(activation::GeluTanh, &[self]) }
-
-    activation::Silu:
+    gelu_tanh = activation::GeluTanh;
     /// x·σ(x), also called Swish (Ramachandran et al., 2017).
-    fn silu(&self) -> Self { Self::apply(activation::Silu, &[self]) }
-
-    activation::Softplus:
+    silu = activation::Silu;
     /// ln(1 + exp(x)), a smooth ReLU.
-    fn softplus(&self) -> Self { Self::apply(activation::Softplus, &[self]) }
-
-    activation::Sigmoid:
+    softplus = activation::Softplus;
     /// The logistic function 1 / (1 + exp(−x)).
-    fn sigmoid(&self) -> Self { Self::apply(activation::Sigmoid, &[self]) }
-
-    activation::LogSigmoid:
+    sigmoid = activation::Sigmoid;
     /// The logarithm of the logistic function, accurate for inputs of any size.
-    fn log_sigmoid(&self) -> Self { Self::apply(activation::LogSigmoid, &[self]) }
-
-    activation::SoftplusScaled:
+    log_sigmoid = activation::LogSigmoid;
     /// ln(1 + exp(beta · x)) / beta, and x where beta · x is above the threshold
     /// (PyTorch's defaults are 1 and 20).
-    fn softplus_scaled(&self, beta: f64, threshold: f64) -> Self {
-        Self::apply(activation::SoftplusScaled { beta, threshold }, &[self])
-    }
-
-    activation::Hardswish:
+    softplus_scaled = activation::SoftplusScaled { beta, threshold };
     /// x · min(max(x + 3, 0), 6) / 6 (Howard et al., 2019).
-    fn hardswish(&self) -> Self { Self::apply(activation::Hardswish, &[self]) }
-
-    activation::Hardsigmoid:
+    hardswish = activation::Hardswish;
     /// min(max(x + 3, 0), 6) / 6.
-    fn hardsigmoid(&self) -> Self { Self::apply(activation::Hardsigmoid, &[self]) }
-
-    activation::Hardtanh:
+    hardsigmoid = activation::Hardsigmoid;
     /// x limited to `low ..= high` (PyTorch's defaults are −1 and 1), like
     /// [`clamp`](Ops::clamp), except that NaN has a gradient.
-    fn hardtanh(&self, low: f64, high: f64) -> Self {
-        Self::apply(activation::Hardtanh { low, high }, &[self])
-    }
-
-    activation::Hardshrink:
+    hardtanh = activation::Hardtanh { low, high };
     /// x where it is beyond ±`lambda`, else 0.
-    fn hardshrink(&self, lambda: f64) -> Self {
-        Self::apply(activation::Hardshrink { lambda }, &[self])
-    }
-
-    activation::Softshrink:
+    hardshrink = activation::Hardshrink { lambda };
     /// x moved by `lambda` towards 0; 0 where |x| ≤ `lambda`.
-    fn softshrink(&self, lambda: f64) -> Self {
-        Self::apply(activation::Softshrink { lambda }, &[self])
-    }
-
-    activation::Tanhshrink:
+    softshrink = activation::Softshrink { lambda };
     /// x − tanh(x).
-    fn tanhshrink(&self) -> Self { Self::apply(activation::Tanhshrink, &[self]) }
-
-    activation::Softsign:
+    tanhshrink = activation::Tanhshrink;
     /// x / (1 + |x|).
-    fn softsign(&self) -> Self { Self::apply(activation::Softsign, &[self]) }
-
-    activation::Celu:
+    softsign = activation::Softsign;
     /// x where it is positive, else `alpha · (exp(x / alpha) − 1)` (Barron, 2017).
-    fn celu(&self, alpha: f64) -> Self { Self::apply(activation::Celu { alpha }, &[self]) }
-
-    activation::Selu:
+    celu = activation::Celu { alpha };
     /// ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer
     /// et al., 2017).
-    fn selu(&self) -> Self { Self::apply(activation::Selu, &[self]) }
-
-    activation::Mish:
+    selu = activation::Selu;
     /// x · tanh(ln(1 + exp(x))) (Misra, 2019).
-    fn mish(&self) -> Self { Self::apply(activation::Mish, &[self]) }
-
-    activation::Threshold:
+    mish = activation::Mish;
     /// x where it is above the threshold, else `value`.
-    fn threshold(&self, threshold: f64, value: f64) -> Self {
-        Self::apply(activation::Threshold { threshold, value }, &[self])
-    }
-
-    unary::Tanh:
+    threshold = activation::Threshold { threshold, value };
     /// The hyperbolic tangent.
-    fn tanh(&self) -> Self { Self::apply(unary::Tanh, &[self]) }
-
-    unary::Exp:
+    tanh = unary::Tanh;
     /// The exponential function.
-    fn exp(&self) -> Self { Self::apply(unary::Exp, &[self]) }
-
-    unary::ExpM1:
+    exp = unary::Exp;
     /// exp(x) − 1, accurate near 0.
-    fn exp_m1(&self) -> Self { Self::apply(unary::ExpM1, &[self]) }
-
-    unary::Ln:
+    exp_m1 = unary::ExpM1;
     /// The natural logarithm; NaN below 0, −∞ at 0.
-    fn ln(&self) -> Self { Self::apply(unary::Ln, &[self]) }
-
-    unary::Ln1p:
+    ln = unary::Ln;
     /// ln(1 + x), accurate near 0.
-    fn ln_1p(&self) -> Self { Self::apply(unary::Ln1p, &[self]) }
-
-    unary::Exp2:
+    ln_1p = unary::Ln1p;
     /// 2 to the power of x.
-    fn exp2(&self) -> Self { Self::apply(unary::Exp2, &[self]) }
-
-    unary::Log2:
+    exp2 = unary::Exp2;
     /// The logarithm to the base 2.
-    fn log2(&self) -> Self { Self::apply(unary::Log2, &[self]) }
-
-    unary::Log10:
+    log2 = unary::Log2;
     /// The logarithm to the base 10.
-    fn log10(&self) -> Self { Self::apply(unary::Log10, &[self]) }
-
-    unary::Sqrt:
+    log10 = unary::Log10;
     /// The square root; NaN below 0.
-    fn sqrt(&self) -> Self { Self::apply(unary::Sqrt, &[self]) }
-
-    unary::Rsqrt:
+    sqrt = unary::Sqrt;
     /// One over the square root.
-    fn rsqrt(&self) -> Self { Self::apply(unary::Rsqrt, &[self]) }
-
-    unary::Square:
+    rsqrt = unary::Rsqrt;
     /// x·x.
-    fn square(&self) -> Self { Self::apply(unary::Square, &[self]) }
-
-    unary::Reciprocal:
+    square = unary::Square;
     /// 1 / x.
-    fn reciprocal(&self) -> Self { Self::apply(unary::Reciprocal, &[self]) }
-
-    unary::Abs:
+    reciprocal = unary::Reciprocal;
     /// The absolute value; its gradient at 0 is 0.
-    fn abs(&self) -> Self { Self::apply(unary::Abs, &[self]) }
-
-    unary::Negate:
+    abs = unary::Abs;
     /// −x.
-    fn neg(&self) -> Self { Self::apply(unary::Negate, &[self]) }
-
-    unary::Sin:
+    neg = unary::Negate;
     /// The sine of an angle in radians.
-    fn sin(&self) -> Self { Self::apply(unary::Sin, &[self]) }
-
-    unary::Cos:
+    sin = unary::Sin;
     /// The cosine of an angle in radians.
-    fn cos(&self) -> Self { Self::apply(unary::Cos, &[self]) }
-
-    unary::Tan:
+    cos = unary::Cos;
     /// The tangent of an angle in radians.
-    fn tan(&self) -> Self { Self::apply(unary::Tan, &[self]) }
-
-    unary::Asin:
+    tan = unary::Tan;
     /// The angle in radians whose sine is x; NaN beyond ±1.
-    fn asin(&self) -> Self { Self::apply(unary::Asin, &[self]) }
-
-    unary::Acos:
+    asin = unary::Asin;
     /// The angle in radians whose cosine is x; NaN beyond ±1.
-    fn acos(&self) -> Self { Self::apply(unary::Acos, &[self]) }
-
-    unary::Atan:
+    acos = unary::Acos;
     /// The angle in radians whose tangent is x.
-    fn atan(&self) -> Self { Self::apply(unary::Atan, &[self]) }
-
-    unary::Sinh:
+    atan = unary::Atan;
     /// The hyperbolic sine.
-    fn sinh(&self) -> Self { Self::apply(unary::Sinh, &[self]) }
-
-    unary::Cosh:
+    sinh = unary::Sinh;
     /// The hyperbolic cosine.
-    fn cosh(&self) -> Self { Self::apply(unary::Cosh, &[self]) }
-
-    unary::Asinh:
+    cosh = unary::Cosh;
     /// The inverse of the hyperbolic sine.
-    fn asinh(&self) -> Self { Self::apply(unary::Asinh, &[self]) }
-
-    unary::Acosh:
+    asinh = unary::Asinh;
     /// The inverse of the hyperbolic cosine; NaN below 1.
-    fn acosh(&self) -> Self { Self::apply(unary::Acosh, &[self]) }
-
-    unary::Atanh:
+    acosh = unary::Acosh;
     /// The inverse of the hyperbolic tangent; NaN beyond ±1.
-    fn atanh(&self) -> Self { Self::apply(unary::Atanh, &[self]) }
-
-    unary::Sinc:
+    atanh = unary::Atanh;
     /// sin(πx) / (πx), and 1 at 0.
-    fn sinc(&self) -> Self { Self::apply(unary::Sinc, &[self]) }
-
-    unary::Erf:
+    sinc = unary::Sinc;
     /// The error function.
-    fn erf(&self) -> Self { Self::apply(unary::Erf, &[self]) }
-
-    unary::Erfc:
+    erf = unary::Erf;
     /// 1 − erf(x), accurate where that is tiny.
-    fn erfc(&self) -> Self { Self::apply(unary::Erfc, &[self]) }
-
-    special::ErfInv:
+    erfc = unary::Erfc;
     /// The inverse of the error function; NaN beyond ±1.
-    fn erf_inv(&self) -> Self { Self::apply(special::ErfInv, &[self]) }
-
-    special::Lgamma:
+    erf_inv = special::ErfInv;
     /// The logarithm of the absolute value of the gamma function.
-    fn lgamma(&self) -> Self { Self::apply(special::Lgamma, &[self]) }
-
-    special::Digamma:
+    lgamma = special::Lgamma;
     /// The derivative of [`lgamma`](Ops::lgamma).
-    fn digamma(&self) -> Self { Self::apply(special::Digamma, &[self]) }
-
-    unary::Sign:
+    digamma = special::Digamma;
     /// 1 for positive numbers, −1 for negative ones, else 0; no gradient flows.
-    fn sign(&self) -> Self { Self::apply(unary::Sign, &[self]) }
-
-    unary::Floor:
+    sign = unary::Sign;
     /// The largest integer not above x; no gradient flows.
-    fn floor(&self) -> Self { Self::apply(unary::Floor, &[self]) }
-
-    unary::Ceil:
+    floor = unary::Floor;
     /// The smallest integer not below x; no gradient flows.
-    fn ceil(&self) -> Self { Self::apply(unary::Ceil, &[self]) }
-
-    unary::Round:
+    ceil = unary::Ceil;
     /// The nearest integer, of two the even one; no gradient flows.
-    fn round(&self) -> Self { Self::apply(unary::Round, &[self]) }
-
-    unary::Trunc:
+    round = unary::Round;
     /// x rounded towards 0; no gradient flows.
-    fn trunc(&self) -> Self { Self::apply(unary::Trunc, &[self]) }
-
-    unary::Frac:
+    trunc = unary::Trunc;
     /// The fractional part x − trunc(x), which has the sign of x.
-    fn frac(&self) -> Self { Self::apply(unary::Frac, &[self]) }
-
-    unary::NanToNum:
+    frac = unary::Frac;
     /// x where it is finite; other numbers replace NaN, ∞ and −∞, without a
     /// gradient.
-    fn nan_to_num(&self, nan: f64, infinity: f64, negative_infinity: f64) -> Self {
-        Self::apply(unary::NanToNum { nan, infinity, negative_infinity }, &[self])
-    }
+    nan_to_num = unary::NanToNum { nan, infinity, negative_infinity };
 
     unary::Powf:
     /// x to the power of a constant.
@@ -321,13 +190,10 @@ operations! {
         }
     }
 
-    unary::Clamp:
     /// x limited to `low ..= high`. The gradient is 0 at and beyond the bounds,
     /// and for NaN, which is kept. An infinite bound has no effect; if `low` is
     /// above `high`, all elements become `high`.
-    fn clamp(&self, low: f64, high: f64) -> Self {
-        Self::apply(unary::Clamp { low, high }, &[self])
-    }
+    clamp = unary::Clamp { low, high };
 
     unary::Logit:
     /// ln(x / (1 − x)), the inverse of [`sigmoid`](Ops::sigmoid), for x limited
@@ -341,31 +207,21 @@ operations! {
         Self::apply(unary::Logit { low, high }, &[self])
     }
 
-    unary::MulScalar:
     /// `factor · x`.
-    fn mul_scalar(&self, factor: f64) -> Self { Self::apply(unary::MulScalar { factor }, &[self]) }
-
-    unary::AddScalar:
+    mul_scalar = unary::MulScalar { factor };
     /// `x + term`.
-    fn add_scalar(&self, term: f64) -> Self { Self::apply(unary::AddScalar { term }, &[self]) }
+    add_scalar = unary::AddScalar { term };
 
     // Functions of two elements, which broadcast.
 
-    binary::Add:
     /// The sum; `+` panics where this returns an error.
-    fn add(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Add, &[self, other]) }
-
-    binary::Sub:
+    add(other) = binary::Add;
     /// The difference; `-` panics where this returns an error.
-    fn sub(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Sub, &[self, other]) }
-
-    binary::Mul:
+    sub(other) = binary::Sub;
     /// The element-wise product; `*` panics where this returns an error.
-    fn mul(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Mul, &[self, other]) }
-
-    binary::Div:
+    mul(other) = binary::Mul;
     /// The quotient; `/` panics where this returns an error.
-    fn div(&self, other: &Self) -> Result<Self> { Self::try_apply(binary::Div, &[self, other]) }
+    div(other) = binary::Div;
 
     DivRounded:
     /// The quotient rounded to a whole number; no gradient flows.
@@ -373,67 +229,32 @@ operations! {
         Self::try_apply(DivRounded { rounding }, &[self, divisor])
     }
 
-    binary::Maximum:
     /// The larger element; NaN if either is NaN, and then both get the
     /// gradient. Equal elements share the gradient.
-    fn maximum(&self, other: &Self) -> Result<Self> {
-        Self::try_apply(binary::Maximum, &[self, other])
-    }
-
-    binary::Minimum:
+    maximum(other) = binary::Maximum;
     /// The smaller element; otherwise as [`maximum`](Ops::maximum).
-    fn minimum(&self, other: &Self) -> Result<Self> {
-        Self::try_apply(binary::Minimum, &[self, other])
-    }
-
-    binary::Pow:
+    minimum(other) = binary::Minimum;
     /// `self` to the power of `exponent`, with gradients for both.
-    fn pow(&self, exponent: &Self) -> Result<Self> {
-        Self::try_apply(binary::Pow, &[self, exponent])
-    }
-
-    binary::Atan2:
+    pow(exponent) = binary::Pow;
     /// The angle in radians of the point (`x`, `self`), between −π and π. The
     /// gradient at the origin is 0.
-    fn atan2(&self, x: &Self) -> Result<Self> {
-        Self::try_apply(binary::Atan2, &[self, x])
-    }
-
-    binary::Hypot:
+    atan2(x) = binary::Atan2;
     /// √(self² + other²) without overflow. The gradient at the origin is 0,
     /// where PyTorch's is NaN.
-    fn hypot(&self, other: &Self) -> Result<Self> {
-        Self::try_apply(binary::Hypot, &[self, other])
-    }
-
-    binary::Remainder:
+    hypot(other) = binary::Hypot;
     /// The remainder of the division that rounds down, with the sign of the divisor
     /// (Python's `%`).
-    fn remainder(&self, divisor: &Self) -> Result<Self> {
-        Self::try_apply(binary::Remainder, &[self, divisor])
-    }
-
-    binary::Fmod:
+    remainder(divisor) = binary::Remainder;
     /// The remainder of the division that rounds towards 0, with the sign of `self`
     /// (Rust's and C's `%`).
-    fn fmod(&self, divisor: &Self) -> Result<Self> {
-        Self::try_apply(binary::Fmod, &[self, divisor])
-    }
-
-    binary::Xlogy:
+    fmod(divisor) = binary::Fmod;
     /// `self · ln(other)`, and 0 where `self` is 0. The gradient by `other` is 0
     /// where both are 0; PyTorch's is NaN.
-    fn xlogy(&self, other: &Self) -> Result<Self> {
-        Self::try_apply(binary::Xlogy, &[self, other])
-    }
-
-    binary::LogAddExp:
+    xlogy(other) = binary::Xlogy;
     /// ln(exp(self) + exp(other)), without overflow. Equal elements, including
     /// equal infinities, share the gradient, where PyTorch's is NaN for
     /// infinities.
-    fn logaddexp(&self, other: &Self) -> Result<Self> {
-        Self::try_apply(binary::LogAddExp, &[self, other])
-    }
+    logaddexp(other) = binary::LogAddExp;
 
     binary::Prelu:
     /// x where it is positive, else `weight · x` (He et al., 2015), with a weight of

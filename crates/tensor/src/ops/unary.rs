@@ -226,18 +226,25 @@ macro_rules! unary {
     };
 }
 
-/// The struct of an operation, with or without settings.
+/// The struct of an operation, with or without settings and its own
+/// documentation.
 macro_rules! settings {
-    ($(#[$attribute:meta])* $name:ident) => {
-        $(#[$attribute])*
+    ($name:ident $($settings:tt)?) => {
+        settings! {
+            /// An element-wise function; its method of [`Ops`] says which.
+            $name $($settings)?
+        }
+    };
+    ($(#[$attribute:meta])+ $name:ident) => {
+        $(#[$attribute])+
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
     };
-    ($(#[$attribute:meta])* $name:ident { $($setting:ident),* }) => {
-        $(#[$attribute])*
+    ($(#[$attribute:meta])+ $name:ident { $($setting:ident),* }) => {
+        $(#[$attribute])+
         #[derive(Clone, Copy, Debug)]
         pub struct $name {$(
-            /// See the operation's formula.
+            /// See the method's formula.
             pub $setting: f64,
         )*}
     };
@@ -254,18 +261,13 @@ pub(super) fn c<T: Number>(value: f64) -> T {
 unary! {
     with forward, backward;
 
-    /// tanh(x)
     Tanh in -2.0..2.0: |x| x.tanh(), |_, y| T::ONE - y * y, |_, y| -y.square() + 1.0;
-    /// exp(x)
     Exp in -2.0..2.0: |x| x.exp(), |_, y| y, |_, y| y.clone();
-    /// exp(x) − 1
     ExpM1 in -2.0..2.0: |x| x.exp_m1(), |_, y| y + T::ONE, |_, y| y + 1.0;
-    /// ln(x)
     Ln in 0.1..2.0: |x| x.ln(), |x, _| T::ONE / x, |x, _| x.reciprocal();
-    /// ln(1 + x)
     Ln1p in -0.5..2.0: |x| x.ln_1p(), |x, _| T::ONE / (T::ONE + x), |x, _| (x + 1.0).reciprocal();
-    /// ln(z / (1 − z)) of x limited to low ..= high; outside of these the
-    /// gradient is 0, and with infinite bounds NaN outside of 0 ..= 1
+    /// [`logit`](Ops::logit) of x limited to low ..= high, which are infinite without
+    /// `epsilon`
     Logit { low = 0.05, high = 0.95 } in 0.1..0.9:
         |x| {
             let z = if x < low { low } else if x > high { high } else { x };
@@ -287,49 +289,36 @@ unary! {
             let slope = (&z * (-&z + 1.0)).reciprocal();
             slope.masked_fill(&nowhere, f64::NAN)?.masked_fill(&outside, 0.0)?
         };
-    /// 2ˣ
     Exp2 in -2.0..2.0: |x| x.exp2(), |_, y| y * c(LN_2), |_, y| y * LN_2;
-    /// log₂ x
     Log2 in 0.1..2.0:
         |x| x.log2(),
         |x, _| c::<T>(LOG2_E) / x,
         |x, _| x.reciprocal() * LOG2_E;
-    /// log₁₀ x
     Log10 in 0.1..2.0:
         |x| x.log10(),
         |x, _| c::<T>(LOG10_E) / x,
         |x, _| x.reciprocal() * LOG10_E;
-    /// √x
     Sqrt in 0.1..2.0: |x| x.sqrt(), |_, y| c::<T>(0.5) / y, |_, y| y.reciprocal() * 0.5;
-    /// 1/√x
     Rsqrt in 0.1..2.0: |x| T::ONE / x.sqrt(), |x, y| c::<T>(-0.5) * y / x, |x, y| y / x * -0.5;
-    /// x²
     Square in -2.0..2.0: |x| x * x, |x, _| x + x, |x, _| x * 2.0;
-    /// 1/x
     Reciprocal in 0.2..2.0: |x| T::ONE / x, |_, y| -(y * y), |_, y| -y.square();
-    /// |x|
     Abs in -2.0..2.0:
         |x| x.abs(),
         |x, _| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO },
         |x, _| Term::constant(x.value().sign());
-    /// −x
     Negate in -2.0..2.0: |x| -x, |_, _| -T::ONE, |_, _| scalar(-1.0);
-    /// arcsin(x)
     Asin in -0.9..0.9:
         |x| x.asin(),
         |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
         |x, _| ((-x + 1.0) * (x + 1.0)).rsqrt();
-    /// arccos(x)
     Acos in -0.9..0.9:
         |x| x.acos(),
         |x, _| -T::ONE / ((T::ONE - x) * (T::ONE + x)).sqrt(),
         |x, _| -((-x + 1.0) * (x + 1.0)).rsqrt();
-    /// arctan(x)
     Atan in -2.0..2.0:
         |x| x.atan(),
         |x, _| T::ONE / (x * x + T::ONE),
         |x, _| (x.square() + 1.0).reciprocal();
-    /// ln((1 + x) / (1 − x)) / 2
     Atanh in -0.9..0.9:
         |x| x.atanh(),
         |x, _| T::ONE / ((T::ONE - x) * (T::ONE + x)),
@@ -339,12 +328,10 @@ unary! {
         |x| x.erf(),
         |x, _| c::<T>(FRAC_2_SQRT_PI) * (-(x * x)).exp(),
         |x, _| (-x.square()).exp() * FRAC_2_SQRT_PI;
-    /// 1 − erf(x)
     Erfc in -2.0..2.0:
         |x| x.erfc(),
         |x, _| c::<T>(-FRAC_2_SQRT_PI) * (-(x * x)).exp(),
         |x, _| (-x.square()).exp() * -FRAC_2_SQRT_PI;
-    /// sin(πx) / (πx)
     Sinc in 0.1..2.0:
         |x| if x == T::ZERO { T::ONE } else { turned(x).near_sin() / (x * c(PI)) },
         |x, y| if x == T::ZERO { T::ZERO } else { (turned(x).near_cos() - y) / x },
@@ -355,7 +342,6 @@ unary! {
             // The first term of the series, which has the right slope at 0.
             (x * (-PI * PI / 3.0)).where_mask(&zero, &quotient)?
         };
-    /// x^exponent
     Powf { exponent = 2.5 } in 0.2..2.0:
         |x| x.powf(exponent),
         |x, _| if exponent == T::ZERO { T::ZERO } else { exponent * x.powf(exponent - T::ONE) },
@@ -363,7 +349,6 @@ unary! {
             0.0 => scalar(0.0),
             _ => Term::apply(Powf { exponent: exponent - 1.0 }, &[x]) * exponent,
         };
-    /// x limited to low ..= high; an infinite bound has no effect
     Clamp { low = -0.8, high = 0.9 } in -2.0..2.0:
         |x| x.max_nan(low).min_nan(high),
         |x, _| {
@@ -377,21 +362,17 @@ unary! {
                 if above && (x < high || high == T::HIGHEST) { T::ONE } else { T::ZERO }
             })
         };
-    /// factor · x
     MulScalar { factor = -1.7 } in -2.0..2.0: |x| x * factor, |_, _| factor, |_, _| scalar(factor);
-    /// x + term
     AddScalar { term = 0.3 } in -2.0..2.0: |x| x + term, |_, _| T::ONE, |_, _| scalar(1.0);
 }
 
 unary! {
     with near_or_far, backward_near_or_far;
 
-    /// sin(x)
     Sin in -2.0..2.0:
         |x| [x.near_sin(), x.sin()],
         |x, _| [x.near_cos(), x.cos()],
         |x, _| x.cos();
-    /// cos(x)
     Cos in -2.0..2.0:
         |x| [x.near_cos(), x.cos()],
         |x, _| [-x.near_sin(), -x.sin()],
@@ -401,7 +382,6 @@ unary! {
 unary! {
     with near_or_far, backward;
 
-    /// tan(x)
     Tan in -1.0..1.0:
         |x| [x.near_tan(), x.tan()],
         |_, y| T::ONE + y * y,
@@ -411,16 +391,12 @@ unary! {
 unary! {
     with call_forward, call_backward;
 
-    /// (exp(x) − exp(−x)) / 2
     Sinh in -2.0..2.0: |x| x.sinh(), |x, _| x.cosh(), |x, _| x.cosh();
-    /// (exp(x) + exp(−x)) / 2
     Cosh in -2.0..2.0: |x| x.cosh(), |x, _| x.sinh(), |x, _| x.sinh();
-    /// ln(x + √(x² + 1))
     Asinh in -2.0..2.0:
         |x| x.asinh(),
         |x, _| T::ONE / x.hypot(T::ONE),
         |x, _| x.hypot(&scalar(1.0))?.reciprocal();
-    /// ln(x + √(x² − 1))
     Acosh in 1.2..3.0:
         |x| x.acosh(),
         |x, _| T::ONE / ((x - T::ONE).sqrt() * (x + T::ONE).sqrt()),
@@ -437,27 +413,20 @@ fn turned<T: Float>(x: T) -> T {
 unary! {
     with forward, flat;
 
-    /// 1 for positive numbers, −1 for negative ones, else 0
     Sign in 0.1..2.0:
         |x| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO },
         |_, _| T::ZERO,
         |_, _| scalar(0.0);
-    /// the largest integer not above x
     Floor in 0.1..0.9: |x| x.floor(), |_, _| T::ZERO, |_, _| scalar(0.0);
-    /// the smallest integer not below x
     Ceil in 0.1..0.9: |x| x.ceil(), |_, _| T::ZERO, |_, _| scalar(0.0);
-    /// the nearest integer, the even one of two
     Round in 0.6..1.4: |x| x.round(), |_, _| T::ZERO, |_, _| scalar(0.0);
-    /// x rounded towards 0
     Trunc in -0.9..0.9: |x| x.trunc(), |_, _| T::ZERO, |_, _| scalar(0.0);
 }
 
 unary! {
     with forward, backward;
 
-    /// x − trunc(x)
     Frac in -0.9..0.9: |x| x - x.trunc(), |_, _| T::ONE, |_, _| scalar(1.0);
-    /// x where it is finite, else a number for NaN, ∞ or −∞
     NanToNum { nan = 0.5, infinity = 9.0, negative_infinity = -9.0 } in -2.0..2.0:
         |x| {
             if x.is_nan() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dendra_derive::Setters;
 use dendra_nn::{check_writable, remove_unfinished};
 use dendra_tensor::{Error, Result};
 
@@ -38,34 +39,26 @@ pub enum Every {
 /// let checkpoints = Checkpoints::new("runs/digits").every(Every::Steps(500)).keep(3);
 /// let fit: Fit = Fit::epochs(20).checkpoints(checkpoints).resume_if_present("runs/digits");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 #[must_use = "pass them to Fit::checkpoints"]
 pub struct Checkpoints {
     folder: PathBuf,
+    /// How often to write. A checkpoint is always written at the end of the
+    /// training.
+    #[set(default = Every::Epochs(1))]
     every: Every,
+    /// How many of the latest checkpoints are kept in addition, as
+    /// `step-000001500.safetensors`, with the number of the step.
+    #[set(default = 0)]
     keep: usize,
+    #[set(skip, default = Monitor::new())]
     monitor: Monitor,
 }
 
 impl Checkpoints {
     /// Writes into this folder, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), every: Every::Epochs(1), keep: 0, monitor: Monitor::new() }
-    }
-
-    /// How often to write; after every epoch by default. A checkpoint is always
-    /// written at the end of the training.
-    pub fn every(mut self, every: Every) -> Self {
-        self.every = every;
-        self
-    }
-
-    /// Also keeps the latest `checkpoints` checkpoints as
-    /// `step-000001500.safetensors`, with the number of the step; none by
-    /// default.
-    pub fn keep(mut self, checkpoints: usize) -> Self {
-        self.keep = checkpoints;
-        self
+        Self::with_defaults(folder.into())
     }
 
     /// The figure that determines the best epoch, as in

@@ -1,5 +1,6 @@
 //! Metrics of a confusion matrix.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result, Tensor};
 
 use super::confusion::share;
@@ -57,9 +58,12 @@ impl Average {
 macro_rules! by_classes {
     ($($(#[$doc:meta])* $metric:ident: $name:literal, $of:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Debug, Default)]
+        #[derive(Clone, Debug, Setters)]
         pub struct $metric {
+            /// How the figures of the classes are combined.
+            #[set(default = Average::Macro)]
             average: Average,
+            #[set(skip)]
             matrix: ConfusionMatrix,
         }
 
@@ -67,14 +71,6 @@ macro_rules! by_classes {
             /// An empty metric, which weights all classes equally.
             pub fn new() -> Self {
                 Self::default()
-            }
-
-            /// How the figures of the classes are combined; all classes have
-            /// the same weight by default.
-            #[must_use]
-            pub fn average(mut self, average: Average) -> Self {
-                self.average = average;
-                self
             }
 
             /// The figure of each class.

@@ -1,5 +1,6 @@
 //! A chart of lines and points.
 
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result};
 use plotters::prelude::*;
 
@@ -25,15 +26,24 @@ const DOTS: usize = 40;
 /// assert!(svg.to_string().contains("squares"));
 /// # Ok::<(), dendra_tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 #[must_use = "a chart is drawn by `to_svg`"]
 pub struct Chart {
+    /// The title; none by default.
+    #[set(into)]
     title: Option<String>,
     x: String,
     y: String,
+    /// Whether the vertical axis is logarithmic. If it is, values that are not
+    /// above 0 are left out.
+    #[set(default = false)]
     logarithmic: bool,
+    /// Whether the vertical axis shows shares as percentages.
+    #[set(default = false)]
     percent: bool,
+    #[set(skip)]
     series: Vec<Series>,
+    #[set(skip)]
     ranges: Option<[(f64, f64); 2]>,
 }
 
@@ -58,28 +68,7 @@ enum Kind {
 impl Chart {
     /// A chart with the names of its axes.
     pub fn new(x: impl Into<String>, y: impl Into<String>) -> Self {
-        let (x, y) = (x.into(), y.into());
-        let series = Vec::new();
-        Self { title: None, x, y, logarithmic: false, percent: false, series, ranges: None }
-    }
-
-    /// Sets the title.
-    pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.title = Some(title.into());
-        self
-    }
-
-    /// Whether the vertical axis is logarithmic; false by default. If it is,
-    /// values that are not above 0 are left out.
-    pub fn logarithmic(mut self, logarithmic: bool) -> Self {
-        self.logarithmic = logarithmic;
-        self
-    }
-
-    /// Whether the vertical axis shows shares as percentages; false by default.
-    pub fn percent(mut self, percent: bool) -> Self {
-        self.percent = percent;
-        self
+        Self::with_defaults(x.into(), y.into())
     }
 
     /// The lowest and the highest value of each axis; by default those of the

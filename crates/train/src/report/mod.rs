@@ -7,6 +7,7 @@ mod regression;
 use std::fmt;
 use std::path::Path;
 
+use dendra_derive::Setters;
 use dendra_nn::{Trace, write_whole};
 use dendra_tensor::{Float, Result};
 
@@ -51,36 +52,36 @@ pub use regression::Regression;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 #[must_use = "a report is written by `save`"]
 pub struct Report {
     title: String,
+    #[set(skip)]
     settings: Vec<(String, String)>,
+    #[set(skip)]
     summary: Option<String>,
     /// A drawing of the model.
+    #[set(skip)]
     drawing: Option<String>,
+    #[set(skip)]
     history: History,
+    /// Adds the figures of a classifier.
+    #[set]
     classification: Option<Classification>,
+    /// Adds the errors of a regression.
+    #[set]
     regression: Option<Regression>,
+    #[set(skip)]
     class_names: Vec<String>,
     /// Headings and markup of further sections.
+    #[set(skip)]
     sections: Vec<(String, String)>,
 }
 
 impl Report {
     /// An empty report with this title.
     pub fn new(title: impl Into<String>) -> Self {
-        Self {
-            title: title.into(),
-            settings: Vec::new(),
-            summary: None,
-            drawing: None,
-            history: History::default(),
-            classification: None,
-            regression: None,
-            class_names: Vec::new(),
-            sections: Vec::new(),
-        }
+        Self::with_defaults(title.into())
     }
 
     /// Adds a setting of the run.
@@ -104,18 +105,6 @@ impl Report {
     /// Adds the learning curves.
     pub fn history(mut self, history: &History) -> Self {
         self.history = history.clone();
-        self
-    }
-
-    /// Adds the figures of a classifier.
-    pub fn classification(mut self, classification: Classification) -> Self {
-        self.classification = Some(classification);
-        self
-    }
-
-    /// Adds the errors of a regression.
-    pub fn regression(mut self, regression: Regression) -> Self {
-        self.regression = Some(regression);
         self
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use dendra_autograd::Parameters;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Float, Result};
 
 use crate::callback::{BatchReport, Callback, Moment};
@@ -28,43 +29,28 @@ pub use events::EventWriter;
 /// let board = TensorBoard::new("runs/first").setting("width", 64).histograms_every(500);
 /// let fit: Fit = Fit::epochs(10).callback(board);
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Setters)]
 pub struct TensorBoard {
     folder: PathBuf,
+    /// The number of steps between points of the loss of a batch.
+    #[set(default = 50)]
     scalars_every: u64,
+    /// The number of steps between histograms of all weights and gradients;
+    /// none are written by default.
+    #[set]
     histograms_every: Option<u64>,
+    #[set(skip)]
     settings: Vec<(String, String)>,
+    #[set(skip)]
     training: Option<EventWriter>,
+    #[set(skip)]
     validation: Option<EventWriter>,
 }
 
 impl TensorBoard {
     /// Writes into this folder, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self {
-            folder: folder.into(),
-            scalars_every: 50,
-            histograms_every: None,
-            settings: Vec::new(),
-            training: None,
-            validation: None,
-        }
-    }
-
-    /// The number of steps between points of the loss of a batch; 50 by
-    /// default.
-    #[must_use]
-    pub fn scalars_every(mut self, steps: u64) -> Self {
-        self.scalars_every = steps;
-        self
-    }
-
-    /// Also writes histograms of all weights and gradients, after every `steps`
-    /// steps.
-    #[must_use]
-    pub fn histograms_every(mut self, steps: u64) -> Self {
-        self.histograms_every = Some(steps);
-        self
+        Self::with_defaults(folder.into())
     }
 
     /// Adds a setting of the run, by which TensorBoard compares runs.

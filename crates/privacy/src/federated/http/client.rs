@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dendra_autograd::Parameters;
+use dendra_derive::Setters;
 use dendra_tensor::{Error, Result};
 use ureq::http::{Response, StatusCode};
 
@@ -16,11 +17,17 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Fetches requests from a [`Server`](super::Server), and sends the answers of
 /// a [`Participant`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct Client {
     url: String,
+    /// What the server wants clients to know; nothing by default.
+    #[set(into)]
     token: Option<String>,
+    /// For how long the server may be out of reach.
+    #[set(default = Duration::from_secs(30))]
     patience: Duration,
+    /// The bytes of a request that are read at most.
+    #[set(default = 1 << 30)]
     longest: u64,
 }
 
@@ -47,29 +54,7 @@ impl Client {
     /// A connection to the server of this address, such as
     /// `http://127.0.0.1:7070`.
     pub fn new(url: impl Into<String>) -> Self {
-        let url = url.into().trim_end_matches('/').to_owned();
-        Self { url, token: None, patience: Duration::from_secs(30), longest: 1 << 30 }
-    }
-
-    /// What the server wants clients to know.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
-    /// For how long the server may be out of reach; 30 s by default.
-    #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// The bytes of a request that are read at most; 2³⁰ by default.
-    #[must_use]
-    pub fn longest(mut self, bytes: u64) -> Self {
-        self.longest = bytes;
-        self
+        Self::with_defaults(url.into().trim_end_matches('/').to_owned())
     }
 
     /// Answers requests for these clients, one after the other, until the
