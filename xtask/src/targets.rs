@@ -24,8 +24,9 @@ pub(crate) fn run(root: &Path) -> Result {
     needed(&compiler, "as Debian's packages gcc-aarch64-linux-gnu and libc6-dev-arm64-cross")?;
     needed("qemu-aarch64", "as Debian's package qemu-user")?;
     let mut test = process::cargo(root);
-    // Documentation examples run on the processor of the compiler.
-    test.args(["test", "--lib", "--tests", "--target", ARM]);
+    // Documentation examples run on the processor of the compiler. Emulation is slow, so the tests
+    // are optimised.
+    test.args(["test", "--release", "--lib", "--tests", "--target", ARM]);
     test.args(TESTED.map(|name| format!("--package={name}")));
     test.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", &compiler);
     let runner = format!("qemu-aarch64 -L /usr/{ARM_TOOLS}");
