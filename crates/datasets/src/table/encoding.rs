@@ -174,24 +174,25 @@ impl TableEncoding {
         }
         let filled = all.iter().map(|&x| if x.is_nan() { fill.unwrap_or(x) } else { x });
         let filled: Vec<f64> = filled.collect();
+        let low = filled.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = filled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (shift, scale) = match self.scaling {
             Scaling::None => (0.0, 1.0),
+            // A constant column carries no information, and becomes 0. By rounding, its deviation
+            // may be larger.
+            _ if low == high => (low, 1.0),
             Scaling::Standard => {
                 let mean = mean(&filled);
                 let squares = filled.iter().map(|x| (x - mean).powi(2) / filled.len() as f64);
                 (mean, squares.sum::<f64>().sqrt())
             }
-            Scaling::MinMax => {
-                let low = filled.iter().copied().fold(f64::INFINITY, f64::min);
-                let high = filled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                (low, high - low)
-            }
+            Scaling::MinMax => (low, high - low),
         };
         if !(shift.is_finite() && scale.is_finite()) {
             let message = format!("column {name:?} has numbers too large to be scaled");
             return Err(Error::data("TableEncoding::fit", message));
         }
-        // A constant column carries no information, and becomes 0.
+        // A deviation can be too small for a number.
         let scale = if scale > 0.0 { scale } else { 1.0 };
         Ok(Rule::Number { fill, shift, scale })
     }

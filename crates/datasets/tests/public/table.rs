@@ -231,6 +231,9 @@ fn standardisation_is_fitted_on_the_training_part_only() {
     assert_eq!(encoder.inputs(&test).unwrap().to_vec(), [33.0]);
     let plain = TableEncoding::new().scaling(Scaling::None).numbers(["x"]).fit(&train).unwrap();
     assert_eq!(plain.inputs(&test).unwrap().to_vec(), [100.0]);
+    // Six sixths of 1 add up to less than 1.
+    let same = TableEncoding::new().numbers(["x"]).fit(&parse("x\n1\n1\n1\n1\n1\n1\n")).unwrap();
+    assert_eq!(same.inputs(&parse("x\n1\n3\n")).unwrap().to_vec(), [0.0, 2.0]);
 }
 
 #[test]
