@@ -18,8 +18,8 @@ use crate::{Result, process};
 
 /// Each module, the options of its build, and the largest size of its code compressed with Brotli,
 /// in bytes. Kernels that are compiled for size make the first a seventh smaller; a prediction
-/// then takes 1.3 times as long. Link-time optimisation optimises all code as this crate: for size,
-/// a step of training takes three times as long.
+/// then takes 1.3 times as long. A step of training took three times as long while this crate and
+/// the optimizers were compiled for size.
 const MODULES: [(&str, &[&str], u64); 2] = [
     ("predict", &["--config=profile.small.package.dendra-tensor.opt-level=\"s\""], 400_000),
     (

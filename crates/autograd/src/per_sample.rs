@@ -89,9 +89,8 @@ impl<T: Float> Var<T> {
     ///
     /// Measured on two busy cores for 64 samples, including the forward pass:
     /// for a perceptron 784–128–128–10, all gradients take 97 ms, a loop over
-    /// the samples 195 ms, a plain gradient 3 ms, the norms alone 2 ms, and
-    /// [`backward_clipped`](Self::backward_clipped) 14 ms. For a network of two
-    /// convolutions it is 101, 189, 88, 105 and 177 ms.
+    /// the samples 195 ms, a plain gradient 3 ms, and the norms alone 2 ms. For a
+    /// network of two convolutions it is 101, 189, 88 and 105 ms.
     ///
     /// # Errors
     ///

@@ -454,7 +454,7 @@ impl<T: Float> PrivateStep<'_, T> {
         let noise = &mut privacy.noise;
         let mut noisy = |param: &Param<T>| {
             let sums = total.as_ref().and_then(|total| total.get(param)).map(Tensor::contiguous);
-            let sums = sums.as_ref().and_then(Tensor::as_slice);
+            let sums = sums.as_ref().map(|sums| sums.as_slice().expect("made contiguous"));
             let mut part = [0.0; PART];
             let values = Tensor::build(param.value().shape().clone(), |values| {
                 for (index, values) in values.chunks_mut(PART).enumerate() {
