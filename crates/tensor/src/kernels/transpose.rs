@@ -27,75 +27,59 @@ impl<T: Float> Kernel<T> for Transpose<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T>>(self) {
-        match V::LANES {
-            2 => self.squares::<V, 2>(),
-            4 => self.squares::<V, 4>(),
-            8 => self.squares::<V, 8>(),
-            16 => self.squares::<V, 16>(),
-            other => unreachable!("vectors of {other} lanes"),
-        }
-    }
-}
-
-impl<T: Float> Transpose<'_, T> {
-    /// Transposes all squares of `LANES` rows and columns, and the incomplete
-    /// ones.
-    #[inline(always)]
-    fn squares<V: Vector<T>, const LANES: usize>(self) {
         let Self { from, from_step, size: [all_rows, all_columns], to, to_step, width } = self;
         assert!(fits([all_rows, all_columns], [from_step, 1], from.len()), "it is too short");
         assert!(fits([all_columns, width], [to_step, 1], to.len()), "there is no room for it");
-        for row in (0..width).step_by(LANES) {
-            let (rows, wide) = (all_rows.saturating_sub(row).min(LANES), width - row);
-            for column in (0..all_columns).step_by(LANES) {
-                let columns = (all_columns - column).min(LANES);
-                let mut square = [V::splat(T::ZERO); LANES];
-                let line = |i: usize| (row + i) * from_step + column;
-                if rows == LANES && columns == LANES {
-                    for (i, slot) in square.iter_mut().enumerate() {
-                        // SAFETY: the whole square is within the matrix, and
-                        // the assertion has checked that the matrix is within
-                        // the slice.
-                        *slot = V::load(unsafe { from.get_unchecked(line(i)..line(i) + LANES) });
-                    }
-                } else {
-                    for (i, slot) in square.iter_mut().enumerate() {
-                        if i < rows {
-                            *slot = V::load_part(&from[line(i)..][..columns]);
-                        }
-                    }
-                }
-                // Each round of zipping the halves of the square moves one bit
-                // of the row index into the column index.
-                let mut distance = 1;
-                while distance < LANES {
-                    let previous = square;
-                    for i in 0..LANES / 2 {
-                        let [first, second] = previous[i].zip(previous[i + LANES / 2]);
-                        square[2 * i] = first;
-                        square[2 * i + 1] = second;
-                    }
-                    distance *= 2;
-                }
+        for row in (0..width).step_by(V::LANES) {
+            let (rows, wide) = (all_rows.saturating_sub(row).min(V::LANES), width - row);
+            for column in (0..all_columns).step_by(V::LANES) {
+                let columns = (all_columns - column).min(V::LANES);
+                let first = from.as_ptr().wrapping_add(row * from_step + column);
                 let offset = |j: usize| (column + j) * to_step + row;
-                if wide >= LANES && columns == LANES {
-                    for (j, value) in square.into_iter().enumerate() {
-                        let offset = offset(j);
-                        // SAFETY: this many elements are written in each row of
-                        // the result, and the assertion has checked that they
-                        // are within the slice.
-                        value.store(unsafe { to.get_unchecked_mut(offset..offset + LANES) });
+                if rows == V::LANES && columns == V::LANES {
+                    // SAFETY: the whole square is within the matrix, and the assertion has
+                    // checked that the matrix is within the slice.
+                    let square = unsafe { V::load_columns(first, from_step) };
+                    for (j, value) in square.as_ref().iter().enumerate() {
+                        // SAFETY: this many elements are written in each row of the result, and
+                        // the assertion has checked that they are within the slice.
+                        value.store(unsafe {
+                            to.get_unchecked_mut(offset(j)..offset(j) + V::LANES)
+                        });
                     }
                 } else {
-                    for (j, value) in square.into_iter().enumerate() {
-                        if j < columns {
-                            value.store_part(&mut to[offset(j)..][..wide.min(LANES)]);
-                        }
+                    // SAFETY: the rows of the square exist, and are within the slice as above.
+                    let square = unsafe { load_part::<T, V>(first, from_step, [rows, columns]) };
+                    for (j, value) in square.as_ref().iter().enumerate().take(columns) {
+                        value.store_part(&mut to[offset(j)..][..wide.min(V::LANES)]);
                     }
                 }
             }
         }
     }
+}
+
+/// The columns of a square of which only some rows and columns exist; the others are 0.
+///
+/// # Safety
+///
+/// `columns` numbers can be read in each of the rows, `step` apart; both are at most the number of
+/// lanes.
+#[inline(always)]
+pub(super) unsafe fn load_part<T: Float, V: Vector<T>>(
+    from: *const T,
+    step: usize,
+    [rows, columns]: [usize; 2],
+) -> V::Square {
+    /// The elements of a square of the widest vectors.
+    const SQUARE: usize = 16 * 16;
+    let mut room = [T::ZERO; SQUARE];
+    for (i, to) in room.chunks_exact_mut(V::LANES).enumerate().take(rows) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { V::load_first(from.wrapping_add(i * step), columns) }.store(to);
+    }
+    // SAFETY: the room has the elements of the square.
+    unsafe { V::load_columns(room.as_ptr(), V::LANES) }
 }
 
 #[cfg(test)]

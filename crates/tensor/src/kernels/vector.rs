@@ -23,7 +23,7 @@ macro_rules! vectors {
         part |$from:ident, $to:ident, $value:ident, $count:ident|
             load $load_part:expr, store $store_part:expr,
         total |$total:ident| $total_of:expr,
-        zip |$left:ident, $right:ident| $zip:expr;
+        columns |$first:ident, $step:ident| $columns:expr;
     )*) => {$(
         #[derive(Clone, Copy)]
         pub(in crate::kernels) struct $name($register);
@@ -33,6 +33,7 @@ macro_rules! vectors {
         impl Vector<$type> for $name {
             const LANES: usize = $lanes;
             const REGISTERS: usize = $registers;
+            type Square = [Self; $lanes];
 
             #[inline(always)]
             fn splat(x: $type) -> Self {
@@ -111,11 +112,15 @@ macro_rules! vectors {
                 unsafe { $total_of }
             }
 
+            /// # Safety
+            ///
+            /// That of the method of the trait.
             #[inline(always)]
-            fn zip(self, other: Self) -> [Self; 2] {
-                let ($left, $right) = (self.0, other.0);
-                // SAFETY: the CPU has the instructions, see above.
-                unsafe { $zip.map(Self) }
+            unsafe fn load_columns($first: *const $type, $step: usize) -> [Self; $lanes] {
+                // SAFETY: the CPU has the instructions, and the caller guarantees that the rows
+                // can be read.
+                let columns = unsafe { $columns };
+                from_fn(|i| Self(columns[i]))
             }
         }
     )*};
@@ -167,6 +172,9 @@ pub trait Vector<T>: Copy {
 
     /// The number of registers of a CPU with such vectors.
     const REGISTERS: usize;
+
+    /// As many vectors as lanes.
+    type Square: AsRef<[Self]>;
 
     /// One number in every lane.
     fn splat(x: T) -> Self;
@@ -258,9 +266,12 @@ pub trait Vector<T>: Copy {
     /// The sum of all lanes, in a fixed order.
     fn total(self) -> T;
 
-    /// The lanes of both vectors interleaved, `self[0], other[0], self[1], …`,
-    /// as the first and the second half.
-    fn zip(self, other: Self) -> [Self; 2];
+    /// The columns of a square of as many rows as lanes, `step` elements apart.
+    ///
+    /// # Safety
+    ///
+    /// As many numbers as lanes can be read in each row.
+    unsafe fn load_columns(from: *const T, step: usize) -> Self::Square;
 }
 
 /// The first numbers at an address, followed by zeros.

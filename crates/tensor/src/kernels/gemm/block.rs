@@ -40,6 +40,8 @@ pub(super) struct Way {
     pub(super) packs_b: bool,
     /// Whether the kernels for very few rows are used.
     wide: bool,
+    /// Whether the kernels for very few rows and contiguous columns of B are used.
+    upright: bool,
 }
 
 impl Way {
@@ -50,13 +52,17 @@ impl Way {
         let fewest = if slow_b { PACKING_ROWS } else { 3 * PACKING_ROWS };
         let is_in_panels = !p.panels.is_null();
         let [halves_a, halves_b] = p.widen.map(|widen| widen.is_some());
-        let packs_b =
-            is_in_panels || halves_b || p.b_strides[1] != 1 || rows >= fewest && p.n >= p.width();
-        let wide = !packs_b && !halves_a && rows <= p.kernels.wide.len();
+        let upright = !is_in_panels && p.is_upright(rows);
+        let packs_b = !upright
+            && (is_in_panels
+                || halves_b
+                || p.b_strides[1] != 1
+                || rows >= fewest && p.n >= p.width());
+        let wide = !upright && !packs_b && !halves_a && rows <= p.kernels.wide.len();
         let slow_a = scattered(p.a_strides[0].max(p.a_strides[1]));
         let fewest = if slow_a { 2 * p.width() } else { A_PACKING_COLUMNS };
-        let packs_a = halves_a || !wide && panels * p.width() >= fewest;
-        Self { packs_a, packs_b, wide }
+        let packs_a = halves_a || !wide && !upright && panels * p.width() >= fewest;
+        Self { packs_a, packs_b, wide, upright }
     }
 }
 
@@ -155,7 +161,9 @@ impl<T: Float> Part<'_, T> {
 
     /// The rows of each tile.
     fn tiles(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
-        parts_of(self.rows.clone(), self.product.kernels.rows()).enumerate()
+        let kernels = self.product.kernels;
+        let most = if self.way.upright { kernels.upright.len() } else { kernels.rows() };
+        parts_of(self.rows.clone(), most).enumerate()
     }
 
     /// The packed rows of A for a tile.
@@ -286,7 +294,8 @@ impl<T: Float> Part<'_, T> {
             (self.packed_b.wrapping_add(offset).cast_const(), product.width(), self.panel_step())
         } else {
             let first = self.b().from(self.ks.start, start).first;
-            (first, product.b_strides[0], panels.len() * product.width())
+            let step = product.b_strides[usize::from(way.upright)];
+            (first, step, panels.len() * product.width())
         };
         let (a, a_strides) = if way.packs_a {
             (self.packed_tile(index).cast_const(), [1, kernels.packed_rows()])
@@ -298,6 +307,7 @@ impl<T: Float> Part<'_, T> {
         let whole = way.packs_b || columns == registers * kernels.lanes;
         let by = if way.packs_a && whole { kernels.packed } else { kernels.direct };
         let kernel = match panels.len() {
+            _ if way.upright => kernels.upright[rows.len() - 1],
             1 => by[rows.len() - 1][registers - 1],
             _ => kernels.wide[rows.len() - 1],
         };

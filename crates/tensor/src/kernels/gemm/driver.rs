@@ -36,6 +36,10 @@ const BLOCKS_PER_THREAD: usize = 4;
 /// The fewest multiplications for which another thread saves time.
 const SPLIT_WORK: usize = 1 << 18;
 
+/// Most tiles below each other for which transposing B in registers, once for each of them, is
+/// faster than packing it.
+const UPRIGHT_TILES: usize = 2;
+
 /// `count` consecutive parts of `range`, whose lengths differ by at most one,
 /// the longer ones last.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
@@ -174,8 +178,11 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             is_left
         }
         None => {
-            let across = cost(kernels, [m, k, n], b_strides[1] == 1);
-            let down = cost(kernels, [n, k, m], a_strides[0] == 1).saturating_add(m * n * 3);
+            let along_k =
+                a_strides[1] == 1 && b_strides[0] == 1 && widen.iter().all(Option::is_none);
+            let across = cost(kernels, [m, k, n], b_strides[1] == 1, along_k);
+            let down = cost(kernels, [n, k, m], a_strides[0] == 1, along_k);
+            let down = down.saturating_add(m * n * 3);
             across > down
         }
     };
@@ -246,7 +253,11 @@ pub(super) unsafe fn multiply_halves<T: Float>(
 }
 
 /// The approximate number of half cycles for a product on one core.
-fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool) -> usize {
+fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool, along_k: bool) -> usize {
+    if along_k && !contiguous && m <= UPRIGHT_TILES * kernels.upright.len() {
+        let squares = n.div_ceil(kernels.lanes) * m.div_ceil(kernels.upright.len());
+        return k.saturating_mul(squares * 8 + n.div_ceil(kernels.lanes) * m);
+    }
     let tiles = m.div_ceil(kernels.rows());
     // A cycle has two multiply-adds and two loads, but the next step of a tile
     // must wait four cycles for its sums.
@@ -379,6 +390,14 @@ impl<T: Float> Product<'_, T> {
                 unsafe { slice::from_raw_parts_mut(self.c.add(position), count * columns.len()) };
             self.then.apply(position, elements);
         }
+    }
+
+    /// Whether the kernels for so few rows and operands that are both contiguous along k are used.
+    pub(super) fn is_upright(&self, rows: usize) -> bool {
+        let along_k = self.a_strides[1] == 1 && self.b_strides[0] == 1 && self.b_strides[1] != 1;
+        along_k
+            && rows <= UPRIGHT_TILES * self.kernels.upright.len()
+            && self.widen.iter().all(Option::is_none)
     }
 
     /// Columns in a panel, which are those of two registers.

@@ -11,6 +11,7 @@
 use super::kernel::{Kernels, Tile, TileKernel};
 use crate::element::Float;
 use crate::kernels::simd::prefetch_line;
+use crate::kernels::transpose::load_part;
 use crate::kernels::vector::Vector;
 #[cfg(target_arch = "aarch64")]
 use crate::kernels::vector::neon::{NeonF32, NeonF64};
@@ -96,19 +97,110 @@ unsafe fn tile<
             true => sums::<T, V, ROWS, VECTORS, PACKED, true>(t, rest),
             false => sums::<T, V, ROWS, VECTORS, PACKED, false>(t, rest),
         };
-        let (adds, [plus_row, plus_column]) = (!t.plus.is_null(), t.plus_strides);
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
-                let to = t.c.add(r * t.c_step + v * V::LANES);
-                let plus = t.plus.wrapping_add(r * plus_row + v * V::LANES * plus_column);
-                let whole = v < last || is_whole;
-                let sum = match (adds, plus_column, whole) {
-                    (false, ..) => sum,
-                    (_, 0, _) => V::splat(*plus).plus(sum),
-                    (.., true) => V::load_from(plus).plus(sum),
-                    _ => V::load_first(plus, rest).plus(sum),
-                };
-                if whole { sum.store_to(to) } else { sum.store_first(to, rest) }
+                let count = if v < last { V::LANES } else { rest };
+                add_and_store(t, sum, r, v * V::LANES, count);
+            }
+        }
+    }
+}
+
+/// Adds what the tile says to some sums of a row, and stores them from a column on.
+///
+/// # Safety
+///
+/// These elements of C and of the added matrix can be accessed.
+#[inline(always)]
+unsafe fn add_and_store<T: Float, V: Vector<T>>(
+    t: &Tile<T>,
+    sum: V,
+    row: usize,
+    column: usize,
+    count: usize,
+) {
+    let [plus_row, plus_column] = t.plus_strides;
+    let plus = t.plus.wrapping_add(row * plus_row + column * plus_column);
+    let whole = count == V::LANES;
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let to = t.c.add(row * t.c_step + column);
+        let sum = match (!t.plus.is_null(), plus_column, whole) {
+            (false, ..) => sum,
+            (_, 0, _) => V::splat(*plus).plus(sum),
+            (.., true) => V::load_from(plus).plus(sum),
+            _ => V::load_first(plus, count).plus(sum),
+        };
+        if whole { sum.store_to(to) } else { sum.store_first(to, count) }
+    }
+}
+
+/// Computes a tile of `ROWS` rows whose columns of B are contiguous along k. Squares of B are
+/// transposed in registers, and each multiplied at once.
+///
+/// # Safety
+///
+/// That of [`TileKernel`] for a tile of this size.
+#[inline(always)]
+unsafe fn upright_tile<T: Float, V: Vector<T>, const ROWS: usize>(t: &Tile<T>) {
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        let mut first = 0;
+        // Two chains of sums, so that one goes on while the other waits.
+        while first + 2 * V::LANES <= t.columns {
+            upright_columns::<T, V, ROWS, 2>(t, first);
+            first += 2 * V::LANES;
+        }
+        while first < t.columns {
+            upright_columns::<T, V, ROWS, 1>(t, first);
+            first += V::LANES;
+        }
+    }
+}
+
+/// Computes some columns of the tile, whole registers if they are several.
+///
+/// # Safety
+///
+/// That of [`upright_tile`].
+#[inline(always)]
+unsafe fn upright_columns<T: Float, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
+    t: &Tile<T>,
+    first: usize,
+) {
+    let count = V::LANES.min(t.columns - first);
+    let b = |v: usize, l: usize| t.b.wrapping_add((first + v * V::LANES) * t.b_step + l);
+    let mut sums = [[V::splat(T::ZERO); VECTORS]; ROWS];
+    let whole = if count == V::LANES { t.k - t.k % V::LANES } else { 0 };
+    // SAFETY: the caller guarantees that the elements can be accessed.
+    unsafe {
+        for l in (0..whole).step_by(V::LANES) {
+            for v in 0..VECTORS {
+                let square = V::load_columns(b(v, l), t.b_step);
+                // The number of steps is constant, so the square stays in registers.
+                for (j, &row) in square.as_ref().iter().enumerate() {
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let factor = V::splat(*t.a.add(r * t.a_strides[0] + l + j));
+                        sums[v] = sums[v].plus_product(factor, row);
+                    }
+                }
+            }
+        }
+        for l in (whole..t.k).step_by(V::LANES) {
+            let length = V::LANES.min(t.k - l);
+            for v in 0..VECTORS {
+                let square = load_part::<T, V>(b(v, l), t.b_step, [count, length]);
+                for (j, &row) in square.as_ref()[..length].iter().enumerate() {
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let factor = V::splat(*t.a.add(r * t.a_strides[0] + l + j));
+                        sums[v] = sums[v].plus_product(factor, row);
+                    }
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                add_and_store(t, sum, r, first + v * V::LANES, count);
             }
         }
     }
@@ -149,7 +241,8 @@ unsafe fn copy<T: Float, V: Vector<T>>(
 
 macro_rules! kernels {
     ($name:ident: $number:ident by $vector:ident $([$features:literal])?, $($rows:literal)+,
-     packed $packed:literal, wide $wide:literal, rows $row_block:literal) => {
+     packed $packed:literal, wide $wide:literal, upright $($few:literal)+ by $upright:ident,
+     rows $row_block:literal) => {
         /// The kernels for this instruction set and number type. A constant is compiled where it
         /// is used, and a static always.
         pub(super) const $name: Kernels<$number> = {
@@ -163,6 +256,14 @@ macro_rules! kernels {
                 // SAFETY: guaranteed by the caller.
                 unsafe { tile::<$number, $vector, ROWS, VECTORS, PACKED>(t) }
             }
+            $(#[target_feature(enable = $features)])?
+            /// # Safety
+            ///
+            /// That of [`TileKernel`].
+            unsafe fn upright_at<const ROWS: usize>(t: &Tile<$number>) {
+                // SAFETY: guaranteed by the caller.
+                unsafe { upright_tile::<$number, $upright, ROWS>(t) }
+            }
             const LANES: usize = <$vector as Vector<$number>>::LANES;
             const DIRECT: &[[TileKernel<$number>; 2]] =
                 &[$([at::<$rows, 1, 0>, at::<$rows, 2, 0>]),+];
@@ -170,6 +271,7 @@ macro_rules! kernels {
                 &[$([at::<$rows, 1, $packed>, at::<$rows, 2, $packed>]),+];
             const WIDE: &[TileKernel<$number>] =
                 &[at::<1, $wide, 0>, at::<2, $wide, 0>, at::<3, $wide, 0>];
+            const UPRIGHT: &[TileKernel<$number>] = &[$(upright_at::<$few>),+];
             const { assert!(DIRECT.len().next_multiple_of(LANES) == $packed) };
             $(#[target_feature(enable = $features)])?
             /// # Safety
@@ -191,44 +293,54 @@ macro_rules! kernels {
                 direct: DIRECT,
                 packed: PACKED,
                 wide: WIDE,
+                upright: UPRIGHT,
                 wide_panels: $wide / 2,
                 row_block: $row_block,
             }
         };
     };
 }
+// The upright kernels have registers of 256 bits: squares of 8 numbers are transposed while they
+// are loaded, and faster than one of 16. With 16 registers, three rows would not fit.
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX512_F32: f32 by Avx512F32 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
-    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, rows 224
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, upright 1 2 3 4 by Avx2F32, rows 224
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX512_F64: f64 by Avx512F64 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
-    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, rows 224
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8,
+    upright 1 2 3 4 by Avx2F64, rows 224
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    AVX2_F32: f32 by Avx2F32 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4, rows 96
+    AVX2_F32: f32 by Avx2F32 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4,
+    upright 1 2 by Avx2F32, rows 96
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    AVX2_F64: f64 by Avx2F64 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4, rows 96
+    AVX2_F64: f64 by Avx2F64 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4,
+    upright 1 2 by Avx2F64, rows 96
 );
 // With 32 registers of 4 lanes: 24 sums, two parts of a row of B, and a factor.
 #[cfg(target_arch = "aarch64")]
 kernels!(
-    NEON_F32: f32 by NeonF32, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8, rows 96
+    NEON_F32: f32 by NeonF32, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8,
+    upright 1 2 3 4 by NeonF32, rows 96
 );
 #[cfg(target_arch = "aarch64")]
 kernels!(
-    NEON_F64: f64 by NeonF64, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8, rows 96
+    NEON_F64: f64 by NeonF64, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8,
+    upright 1 2 3 4 by NeonF64, rows 96
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 kernels!(
-    SIMD128_F32: f32 by Simd128F32, 1 2 3 4 5 6, packed 8, wide 4, rows 96
+    SIMD128_F32: f32 by Simd128F32, 1 2 3 4 5 6, packed 8, wide 4,
+    upright 1 2 by Simd128F32, rows 96
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 kernels!(
-    SIMD128_F64: f64 by Simd128F64, 1 2 3 4 5 6, packed 6, wide 4, rows 96
+    SIMD128_F64: f64 by Simd128F64, 1 2 3 4 5 6, packed 6, wide 4,
+    upright 1 2 by Simd128F64, rows 96
 );

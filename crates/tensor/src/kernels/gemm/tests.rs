@@ -343,14 +343,19 @@ fn narrow_products_of_rows_match_the_plain_loop() {
 }
 
 fn rows_alone_have_the_bits_of_the_whole<T: Paths>() {
-    for (size @ [m, k, n], layouts) in [([37, 9000, 10], [0, 1]), ([50, 300, 3], [2, 3])] {
+    let narrow = [([37, 9000, 10], [0, 1]), ([50, 300, 3], [2, 3])];
+    // Very few rows of B that is contiguous along k are not packed.
+    let wide = [([37, 530, 70], [0, 1]), ([20, 1100, 33], [2, 3]), ([20, 9, 100], [0, 1])];
+    for (size @ [m, k, n], layouts) in narrow.into_iter().chain(wide) {
         let [a, b] = operands::<T>(size, layouts);
         let c = vec![T::ONE; m * n];
-        let (_, chosen) = T::paths()[0];
-        let whole = compute(chosen, size, &a, &b, &c, n, Adds::C);
-        for rows in [1, 2, 3, 4, 7, 33] {
-            let part = compute(chosen, [rows, k, n], &a, &b, &c, n, Adds::C);
-            assert!(part[..rows * n] == whole[..rows * n], "{size:?}, {rows} rows");
+        for (name, path) in T::paths() {
+            let whole = compute(path, size, &a, &b, &c, n, Adds::C);
+            for rows in [1, 2, 3, 4, 5, 7, 8, 9, 33] {
+                let rows = rows.min(m);
+                let part = compute(path, [rows, k, n], &a, &b, &c, n, Adds::C);
+                assert!(part[..rows * n] == whole[..rows * n], "{name}, {size:?}, {rows} rows");
+            }
         }
     }
 }

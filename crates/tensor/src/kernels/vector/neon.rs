@@ -4,7 +4,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Vector, padded, store_lanes};
+use super::{Vector, from_fn, padded, store_lanes};
 
 vectors! {
     NeonF32(float32x4_t) = 4 of f32, 32 registers:
@@ -25,7 +25,19 @@ vectors! {
         let pairs = vadd_f32(vget_low_f32(x), vget_high_f32(x));
         vpadds_f32(pairs)
     },
-    zip |left, right| [vzip1q_f32(left, right), vzip2q_f32(left, right)];
+    columns |from, step| {
+        let [a, b, c, d] = from_fn(|i| vld1q_f32(from.add(i * step)));
+        let (ac, bd) = (
+            [vzip1q_f32(a, c), vzip2q_f32(a, c)],
+            [vzip1q_f32(b, d), vzip2q_f32(b, d)],
+        );
+        [
+            vzip1q_f32(ac[0], bd[0]),
+            vzip2q_f32(ac[0], bd[0]),
+            vzip1q_f32(ac[1], bd[1]),
+            vzip2q_f32(ac[1], bd[1]),
+        ]
+    };
 
     NeonF64(float64x2_t) = 2 of f64, 32 registers:
     splat vdupq_n_f64, load vld1q_f64, store vst1q_f64, add vaddq_f64,
@@ -42,5 +54,8 @@ vectors! {
             store_lanes(lanes, to, count);
         },
     total |x| vpaddd_f64(x),
-    zip |left, right| [vzip1q_f64(left, right), vzip2q_f64(left, right)];
+    columns |from, step| {
+        let [a, b] = from_fn(|i| vld1q_f64(from.add(i * step)));
+        [vzip1q_f64(a, b), vzip2q_f64(a, b)]
+    };
 }

@@ -11,6 +11,7 @@ pub(super) struct Portable<T>([T; 8]);
 impl<T: Float> Vector<T> for Portable<T> {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
+    type Square = [Self; 8];
 
     #[inline(always)]
     fn splat(x: T) -> Self {
@@ -96,9 +97,12 @@ impl<T: Float> Vector<T> for Portable<T> {
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 
+    /// # Safety
+    ///
+    /// That of the method of the trait.
     #[inline(always)]
-    fn zip(self, other: Self) -> [Self; 2] {
-        let lane = |i: usize| if i.is_multiple_of(2) { self.0[i / 2] } else { other.0[i / 2] };
-        [Self(from_fn(lane)), Self(from_fn(|i| lane(8 + i)))]
+    unsafe fn load_columns(from: *const T, step: usize) -> [Self; 8] {
+        // SAFETY: the caller guarantees that eight rows of eight numbers can be read.
+        from_fn(|j| Self(from_fn(|i| unsafe { *from.add(i * step + j) })))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{Vector, padded, store_lanes};
+use super::{Vector, from_fn, padded, store_lanes};
 
 /// # Safety
 ///
@@ -44,10 +44,13 @@ vectors! {
         let pairs = f32x4_add(x, i32x4_shuffle::<2, 3, 0, 1>(x, x));
         f32x4_extract_lane::<0>(pairs) + f32x4_extract_lane::<1>(pairs)
     },
-    zip |left, right| [
-        i32x4_shuffle::<0, 4, 1, 5>(left, right),
-        i32x4_shuffle::<2, 6, 3, 7>(left, right),
-    ];
+    columns |from, step| {
+        let [a, b, c, d] = from_fn(|i| load(from.add(i * step)));
+        let low = |x, y| i32x4_shuffle::<0, 4, 1, 5>(x, y);
+        let high = |x, y| i32x4_shuffle::<2, 6, 3, 7>(x, y);
+        let (ac, bd) = ([low(a, c), high(a, c)], [low(b, d), high(b, d)]);
+        [low(ac[0], bd[0]), high(ac[0], bd[0]), low(ac[1], bd[1]), high(ac[1], bd[1])]
+    };
 
     Simd128F64(v128) = 2 of f64, 16 registers:
     splat f64x2_splat, load load, store store, add f64x2_add,
@@ -64,8 +67,8 @@ vectors! {
             store_lanes(lanes, to, count);
         },
     total |x| f64x2_extract_lane::<0>(x) + f64x2_extract_lane::<1>(x),
-    zip |left, right| [
-        i64x2_shuffle::<0, 2>(left, right),
-        i64x2_shuffle::<1, 3>(left, right),
-    ];
+    columns |from, step| {
+        let (a, b) = (load(from), load(from.add(step)));
+        [i64x2_shuffle::<0, 2>(a, b), i64x2_shuffle::<1, 3>(a, b)]
+    };
 }
