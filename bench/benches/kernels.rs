@@ -35,6 +35,19 @@ const PRODUCTS: [[usize; 3]; 14] = [
     [512, 512, 46],
 ];
 
+/// Samples, inputs and outputs of linear layers: one sample alone, which a service or a step of a
+/// generated text has, few, and a batch.
+const LINEAR: [[usize; 3]; 8] = [
+    [1, 784, 128],
+    [4, 784, 128],
+    [64, 784, 128],
+    [1, 512, 512],
+    [8, 512, 512],
+    [1, 384, 1536],
+    [1, 1024, 1024],
+    [1, 4096, 1000],
+];
+
 /// A convolution: images, channels and pixels of the input; channels, kernel, stride and padding of
 /// the output. Height and width are equal.
 const CONVOLUTIONS: [([usize; 3], [usize; 4]); 12] = [
@@ -88,6 +101,14 @@ fn products(criterion: &mut Criterion) {
         case(criterion, ("matmul", &joined(&[m, k, n])), work, |rng| {
             let (a, b) = (normal(&[m, k], rng), normal(&[k, n], rng));
             Box::new(move || a.matmul(&b).unwrap())
+        });
+    }
+    for [samples, inputs, outputs] in LINEAR {
+        let work = Throughput::Elements((2 * samples * inputs * outputs) as u64);
+        case(criterion, ("linear", &joined(&[samples, inputs, outputs])), work, |rng| {
+            let x = normal(&[samples, inputs], rng);
+            let (weight, bias) = (normal(&[outputs, inputs], rng), normal(&[outputs], rng));
+            Box::new(move || x.linear(&weight, Some(&bias)).unwrap())
         });
     }
 }

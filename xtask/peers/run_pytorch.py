@@ -120,6 +120,13 @@ def matmul(text):
     return lambda: a @ b
 
 
+def linear(text):
+    samples, inputs, outputs = numbers(text)
+    x = torch.randn(samples, inputs)
+    weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
+    return lambda: F.linear(x, weight, bias)
+
+
 def convolution(text):
     shape, given = settings(text)
     kernel, groups = given["kernel"], given.get("groups", 1)
@@ -181,6 +188,7 @@ def unary(function):
 
 KERNELS = {
     "matmul": matmul,
+    "linear": linear,
     "conv2d": conv2d,
     "conv2d_input_gradient": conv2d_input_gradient,
     "conv2d_weight_gradient": conv2d_weight_gradient,

@@ -36,10 +36,6 @@ const BLOCKS_PER_THREAD: usize = 4;
 /// The fewest multiplications for which another thread saves time.
 const SPLIT_WORK: usize = 1 << 18;
 
-/// Most tiles below each other for which transposing B in registers, once for each of them, is
-/// faster than packing it.
-const UPRIGHT_TILES: usize = 2;
-
 /// `count` consecutive parts of `range`, whose lengths differ by at most one,
 /// the longer ones last.
 fn parts(range: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
@@ -254,7 +250,7 @@ pub(super) unsafe fn multiply_halves<T: Float>(
 
 /// The approximate number of half cycles for a product on one core.
 fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool, along_k: bool) -> usize {
-    if along_k && !contiguous && m <= UPRIGHT_TILES * kernels.upright.len() {
+    if along_k && !contiguous && m <= kernels.upright_rows {
         let squares = n.div_ceil(kernels.lanes) * m.div_ceil(kernels.upright.len());
         return k.saturating_mul(squares * 8 + n.div_ceil(kernels.lanes) * m);
     }
@@ -395,9 +391,7 @@ impl<T: Float> Product<'_, T> {
     /// Whether the kernels for so few rows and operands that are both contiguous along k are used.
     pub(super) fn is_upright(&self, rows: usize) -> bool {
         let along_k = self.a_strides[1] == 1 && self.b_strides[0] == 1 && self.b_strides[1] != 1;
-        along_k
-            && rows <= UPRIGHT_TILES * self.kernels.upright.len()
-            && self.widen.iter().all(Option::is_none)
+        along_k && rows <= self.kernels.upright_rows && self.widen.iter().all(Option::is_none)
     }
 
     /// Columns in a panel, which are those of two registers.

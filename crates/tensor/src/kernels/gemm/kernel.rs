@@ -70,6 +70,8 @@ pub(super) struct Kernels<T: 'static> {
     /// The kernels for tiles of very few rows, by their number less one, whose columns of B are
     /// contiguous along k: the distance between rows of B is 1, and `b_step` that between columns.
     pub(super) upright: &'static [TileKernel<T>],
+    /// Most rows, perhaps of several tiles, for which these are faster than packing B.
+    pub(super) upright_rows: usize,
     /// Most rows of A taken at a time: so many rows of a block of A fit the
     /// second-level cache of CPUs with this instruction set.
     pub(super) row_block: usize,

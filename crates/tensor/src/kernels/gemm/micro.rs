@@ -146,8 +146,8 @@ unsafe fn upright_tile<T: Float, V: Vector<T>, const ROWS: usize>(t: &Tile<T>) {
     // SAFETY: guaranteed by the caller.
     unsafe {
         let mut first = 0;
-        // Two chains of sums, so that one goes on while the other waits.
-        while first + 2 * V::LANES <= t.columns {
+        // Few rows have two chains of sums, so that one goes on while the other waits.
+        while ROWS <= 4 && first + 2 * V::LANES <= t.columns {
             upright_columns::<T, V, ROWS, 2>(t, first);
             first += 2 * V::LANES;
         }
@@ -241,8 +241,9 @@ unsafe fn copy<T: Float, V: Vector<T>>(
 
 macro_rules! kernels {
     ($name:ident: $number:ident by $vector:ident $([$features:literal])?, $($rows:literal)+,
-     packed $packed:literal, wide $wide:literal, upright $($few:literal)+ by $upright:ident,
-     rows $row_block:literal) => {
+     packed $packed:literal, wide $wide:literal,
+     upright $($few:literal)+ by $upright:ident $(then $($more:literal)+)?,
+     at most $upright_rows:literal, rows $row_block:literal) => {
         /// The kernels for this instruction set and number type. A constant is compiled where it
         /// is used, and a static always.
         pub(super) const $name: Kernels<$number> = {
@@ -260,9 +261,9 @@ macro_rules! kernels {
             /// # Safety
             ///
             /// That of [`TileKernel`].
-            unsafe fn upright_at<const ROWS: usize>(t: &Tile<$number>) {
+            unsafe fn upright_at<const ROWS: usize, V: Vector<$number>>(t: &Tile<$number>) {
                 // SAFETY: guaranteed by the caller.
-                unsafe { upright_tile::<$number, $upright, ROWS>(t) }
+                unsafe { upright_tile::<$number, V, ROWS>(t) }
             }
             const LANES: usize = <$vector as Vector<$number>>::LANES;
             const DIRECT: &[[TileKernel<$number>; 2]] =
@@ -271,7 +272,10 @@ macro_rules! kernels {
                 &[$([at::<$rows, 1, $packed>, at::<$rows, 2, $packed>]),+];
             const WIDE: &[TileKernel<$number>] =
                 &[at::<1, $wide, 0>, at::<2, $wide, 0>, at::<3, $wide, 0>];
-            const UPRIGHT: &[TileKernel<$number>] = &[$(upright_at::<$few>),+];
+            const UPRIGHT: &[TileKernel<$number>] = &[
+                $(upright_at::<$few, $upright>,)+
+                $($(upright_at::<$more, $vector>),+)?
+            ];
             const { assert!(DIRECT.len().next_multiple_of(LANES) == $packed) };
             $(#[target_feature(enable = $features)])?
             /// # Safety
@@ -294,53 +298,56 @@ macro_rules! kernels {
                 packed: PACKED,
                 wide: WIDE,
                 upright: UPRIGHT,
+                upright_rows: $upright_rows,
                 wide_panels: $wide / 2,
                 row_block: $row_block,
             }
         };
     };
 }
-// The upright kernels have registers of 256 bits: squares of 8 numbers are transposed while they
-// are loaded, and faster than one of 16. With 16 registers, three rows would not fit.
+// The upright kernels for few rows have registers of 256 bits: squares of 8 numbers are transposed
+// while they are loaded, and faster than one of 16. With 16 registers, three rows would not fit,
+// and two tiles below each other are still faster than packing.
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX512_F32: f32 by Avx512F32 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
-    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8, upright 1 2 3 4 by Avx2F32, rows 224
+    1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8,
+    upright 1 2 3 4 by Avx2F32 then 5 6 7 8, at most 8, rows 224
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX512_F64: f64 by Avx512F64 ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"],
     1 2 3 4 5 6 7 8 9 10 11 12 13 14, packed 16, wide 8,
-    upright 1 2 3 4 by Avx2F64, rows 224
+    upright 1 2 3 4 by Avx2F64 then 5 6 7 8, at most 8, rows 224
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX2_F32: f32 by Avx2F32 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4,
-    upright 1 2 by Avx2F32, rows 96
+    upright 1 2 by Avx2F32, at most 4, rows 96
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
     AVX2_F64: f64 by Avx2F64 ["avx2,fma"], 1 2 3 4 5 6, packed 8, wide 4,
-    upright 1 2 by Avx2F64, rows 96
+    upright 1 2 by Avx2F64, at most 4, rows 96
 );
 // With 32 registers of 4 lanes: 24 sums, two parts of a row of B, and a factor.
 #[cfg(target_arch = "aarch64")]
 kernels!(
     NEON_F32: f32 by NeonF32, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8,
-    upright 1 2 3 4 by NeonF32, rows 96
+    upright 1 2 3 4 by NeonF32, at most 4, rows 96
 );
 #[cfg(target_arch = "aarch64")]
 kernels!(
     NEON_F64: f64 by NeonF64, 1 2 3 4 5 6 7 8 9 10 11 12, packed 12, wide 8,
-    upright 1 2 3 4 by NeonF64, rows 96
+    upright 1 2 3 4 by NeonF64, at most 4, rows 96
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 kernels!(
     SIMD128_F32: f32 by Simd128F32, 1 2 3 4 5 6, packed 8, wide 4,
-    upright 1 2 by Simd128F32, rows 96
+    upright 1 2 by Simd128F32, at most 4, rows 96
 );
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 kernels!(
     SIMD128_F64: f64 by Simd128F64, 1 2 3 4 5 6, packed 6, wide 4,
-    upright 1 2 by Simd128F64, rows 96
+    upright 1 2 by Simd128F64, at most 4, rows 96
 );
