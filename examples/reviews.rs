@@ -10,7 +10,7 @@ fn main() -> Result<()> {
         true => {
             train("examples/data/reviews.csv", "reviews.safetensors")?;
             println!("saved reviews.safetensors; to predict with it:");
-            println!("cargo run --example reviews -- \"What a lovely film.\"");
+            println!("cargo run --example reviews -- \"What a charming film.\"");
             Ok(())
         }
         false => predict("reviews.safetensors", &texts),

@@ -159,6 +159,8 @@ pub struct Moment<'a, T: Float = f32> {
     pub step: u64,
     /// Whether the run evaluates on validation data.
     pub validates: bool,
+    /// The names of the metrics, in the order in which they were added to the trainer.
+    pub metrics: &'a [String],
     pub(crate) stop: &'a mut Option<String>,
 }
 

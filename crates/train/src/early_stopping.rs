@@ -78,10 +78,10 @@ impl EarlyStopping {
 }
 
 impl<T: Float> Callback<T> for EarlyStopping {
-    fn on_start(&mut self, _: &mut Moment<'_, T>) -> Result<()> {
+    fn on_start(&mut self, now: &mut Moment<'_, T>) -> Result<()> {
         self.monitor.best = None;
         (self.waited, self.best_epoch, self.best_weights) = (0, 0, None);
-        self.monitor.check("EarlyStopping")
+        self.monitor.check("EarlyStopping", now.validates, now.metrics)
     }
 
     fn on_epoch(&mut self, now: &mut Moment<'_, T>, epoch: &EpochReport) -> Result<()> {

@@ -58,10 +58,6 @@ impl Monitor {
     pub(crate) fn better(&mut self, epoch: &EpochReport, validates: bool) -> Result<Option<bool>> {
         let by_default = if validates { "validation loss" } else { "loss" };
         let name = self.figure.as_deref().unwrap_or(by_default);
-        if !validates && name.starts_with("validation ") {
-            let message = format!("there is no `{name}`: the training has no validation data");
-            return Err(Error::argument("monitor", message));
-        }
         let Some(value) = epoch.figure(name)? else { return Ok(None) };
         let better = match (self.best, self.goal.unwrap_or_else(|| Goal::of(name))) {
             _ if value.is_nan() => false,
@@ -75,11 +71,30 @@ impl Monitor {
         Ok(Some(better))
     }
 
-    pub(crate) fn check(&self, context: &str) -> Result<()> {
-        if self.min_delta >= 0.0 {
+    /// Checks the settings for a run with these metrics.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such figure, or `min_delta` is negative or NaN.
+    pub(crate) fn check(&self, context: &str, validates: bool, metrics: &[String]) -> Result<()> {
+        if !(self.min_delta >= 0.0) {
+            let message = format!("min_delta must not be negative, got {}", self.min_delta);
+            return Err(Error::argument(context, message));
+        }
+        let Some(name) = &self.figure else { return Ok(()) };
+        let parts: &[&str] = if validates { &["", "validation "] } else { &[""] };
+        let names = || std::iter::once("loss").chain(metrics.iter().map(String::as_str));
+        let all = parts.iter().flat_map(|part| names().map(move |name| format!("{part}{name}")));
+        let all: Vec<String> = all.collect();
+        if all.contains(name) {
             return Ok(());
         }
-        let message = format!("min_delta must not be negative, got {}", self.min_delta);
+        let message = match name.strip_prefix("validation ") {
+            Some(figure) if !validates && names().any(|name| name == figure) => {
+                format!("there is no `{name}`: the training has no validation data")
+            }
+            _ => format!("there is no figure `{name}`, only `{}`", all.join("`, `")),
+        };
         Err(Error::argument(context, message))
     }
 }
@@ -136,13 +151,29 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_figure_is_named() {
+    fn an_unknown_figure_is_named_before_training() {
         let mut monitor = Monitor::new();
-        monitor.watch("f1".to_owned());
-        let error = monitor.better(&epoch(1.0, 1.0), true).unwrap_err().to_string();
-        assert!(error.contains("`f1`") && error.contains("`accuracy`"), "{error}");
-        monitor.watch("validation loss".to_owned());
+        let metrics = ["accuracy".to_owned()];
+        let check = |monitor: &Monitor, validates| {
+            let checked = monitor.check("EarlyStopping", validates, &metrics);
+            checked.err().map(|error| error.to_string())
+        };
+        assert_eq!(check(&monitor, false), None);
+        for (name, validates, expected) in [
+            ("val_loss", false, "there is no figure `val_loss`, only `loss`, `accuracy`"),
+            ("f1", true, "only `loss`, `accuracy`, `validation loss`, `validation accuracy`"),
+            ("validation loss", false, "there is no `validation loss`: the training has no"),
+        ] {
+            monitor.watch(name.to_owned());
+            let error = check(&monitor, validates).unwrap();
+            assert!(error.starts_with("EarlyStopping: ") && error.contains(expected), "{error}");
+        }
+        for name in ["loss", "accuracy", "validation loss", "validation accuracy"] {
+            monitor.watch(name.to_owned());
+            assert_eq!(check(&monitor, true), None);
+        }
         assert_eq!(monitor.better(&epoch(1.0, 1.0), true).unwrap(), None);
-        assert!(monitor.better(&epoch(1.0, 1.0), false).is_err());
+        monitor.min_delta = f64::NAN;
+        assert!(check(&monitor, true).unwrap().contains("min_delta"));
     }
 }

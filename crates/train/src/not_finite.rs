@@ -5,6 +5,8 @@ use dendra_nn::Parameters;
 use dendra_optim::Optimizer;
 use dendra_tensor::{Error, Float, Result};
 
+use crate::history::EpochReport;
+
 /// What happens to a step whose loss or gradient is infinite or NaN. Such a
 /// step never changes the weights, whatever the policy. The error, or the
 /// incident in the history, names the epoch, the batch and the first value that
@@ -29,6 +31,30 @@ pub enum NotFinite {
         /// training may roll back before it ends with an error.
         limit: usize,
     },
+}
+
+impl NotFinite {
+    /// What to note about the losses of an epoch that are not numbers.
+    ///
+    /// # Errors
+    ///
+    /// When there is such a loss, and the training ends with steps that are not finite.
+    pub(crate) fn check_losses(self, report: &EpochReport) -> Result<Vec<String>> {
+        let ignored = "all samples are ignored, or have the weight 0";
+        let values = "the data or the outputs are not numbers, or all samples are ignored";
+        let validation = report.validation.as_ref();
+        let parts =
+            [("loss", Some(&report.training), ignored), ("validation loss", validation, values)];
+        let of_nan = parts.into_iter().filter(|(_, part, _)| part.is_some_and(|p| p.loss.is_nan()));
+        let errors = of_nan.map(|(name, _, reason)| {
+            let message = format!("the {name} is NaN: {reason}");
+            Error::not_finite(format!("epoch {}", report.number), message)
+        });
+        match self {
+            Self::Stop => errors.map(Err).collect(),
+            _ => Ok(errors.map(|error| error.to_string()).collect()),
+        }
+    }
 }
 
 /// A policy with its state.

@@ -32,6 +32,8 @@ pub(crate) struct Run<'a, T: Float> {
     /// The number of batches in an epoch.
     batches: usize,
     validates: bool,
+    /// The names of the metrics.
+    metrics: Vec<String>,
     position: Position,
     history: History,
     keeper: Option<Keeper>,
@@ -97,6 +99,7 @@ impl<'a, T: Float> Run<'a, T> {
             settings,
             batches,
             validates: about.validates,
+            metrics: stage.figures().metrics.into_iter().map(|(name, _)| name).collect(),
             position,
             history,
             keeper,
@@ -105,6 +108,9 @@ impl<'a, T: Float> Run<'a, T> {
             interrupt,
             agreed_stop: false,
         };
+        if let Some(keeper) = &run.keeper {
+            keeper.check_figure(run.validates, &run.metrics)?;
+        }
         let checkpoint = resume.as_deref().map(|path| run.resume(stage, path)).transpose()?;
         run.call(stage, |callback, now| callback.on_start(now))?;
         if let Some(checkpoint) = checkpoint {
@@ -262,6 +268,7 @@ impl<'a, T: Float> Run<'a, T> {
             samples_per_second: (stage.gathered().1 - already) as f64 / seconds,
             learning_rate,
         };
+        self.history.incidents.extend(self.plan.not_finite.check_losses(&report)?);
         // A schedule that reduces on a plateau watches the validation loss if
         // there is one.
         let watched = match self.validates {
@@ -426,6 +433,7 @@ impl<'a, T: Float> Run<'a, T> {
                 batch: self.position.batch,
                 step: self.position.step,
                 validates: self.validates,
+                metrics: &self.metrics,
                 stop: &mut stop,
             };
             ask(&mut **callback, |callback| call(callback, &mut now))?;

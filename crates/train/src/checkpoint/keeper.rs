@@ -130,6 +130,11 @@ impl Keeper {
         matches!(self.settings.every, Every::Epochs(every) if epoch.is_multiple_of(every))
     }
 
+    /// Checks that the figure that tells the best epoch exists in a run with these metrics.
+    pub(crate) fn check_figure(&self, validates: bool, metrics: &[String]) -> Result<()> {
+        self.settings.monitor.check("Checkpoints", validates, metrics)
+    }
+
     /// Whether an epoch was the best so far.
     pub(crate) fn is_best(&mut self, epoch: &EpochReport, validates: bool) -> Result<bool> {
         let better = self.settings.monitor.better(epoch, validates);

@@ -8,7 +8,7 @@ use dendra_nn::{Parameters, Sequential};
 use dendra_optim::{Optimizer, SGD};
 use dendra_tensor::{Error, Result, Rng};
 use dendra_train::{
-    Accuracy, BatchReport, Callback, EarlyStopping, EpochReport, Fit, Moment, Trainer,
+    Accuracy, BatchReport, Callback, EarlyStopping, EpochReport, Fit, Moment, NotFinite, Trainer,
 };
 
 fn fit<'a>(epochs: u64) -> Fit<'a> {
@@ -246,7 +246,7 @@ fn settings_that_make_no_sense_are_named() {
     }
     assert!(message(fit(1).callback(EarlyStopping::new(1).min_delta(-1.0))).contains("min_delta"));
     let unknown = fit(1).callback(EarlyStopping::new(1).monitor("f1"));
-    assert!(message(unknown).contains("there is no metric `f1`, only `accuracy`"));
+    assert!(message(unknown).contains("there is no figure `f1`, only `loss`, `accuracy`"));
     let unvalidated = fit(1).callback(EarlyStopping::new(1).monitor("validation loss"));
     assert!(message(unvalidated).contains("no validation data"));
 }
@@ -306,11 +306,19 @@ fn a_batch_of_which_nothing_counts_changes_nothing() {
     let ignored = data.subset((8..24).collect()).unwrap();
     let mut one = small(CrossEntropy::new());
     let before = one.model().state_dict();
+    // An epoch without any sample that counts is an error, or an incident.
+    let error = one.fit(&ignored, fit(9)).unwrap_err().to_string();
+    assert!(error.starts_with("epoch 1: the loss is NaN: all samples are ignored"), "{error}");
+    let error = one.fit(&data, fit(9).validate_on(&ignored)).unwrap_err().to_string();
+    assert!(error.contains("the validation loss is NaN"), "{error}");
+    let mut one = small(CrossEntropy::new());
     let mut stopping = EarlyStopping::new(2);
     let run = fit(9).validate_on(&ignored).callback(&mut stopping);
+    let run = run.not_finite(NotFinite::Skip { limit: 1 });
     let history = one.fit(&ignored, run).unwrap();
     assert_eq!((one.model().state_dict(), one.optimizer().steps()), (before, 4));
-    assert!(history.losses().iter().all(|loss| loss.is_nan()) && history.incidents.is_empty());
+    assert!(history.losses().iter().all(|loss| loss.is_nan()));
+    assert_eq!(history.incidents.len(), 4, "{:?}", history.incidents);
     assert_eq!(stopping.best(), None);
     let why = history.stopped.unwrap();
     assert_eq!(why, "no improvement for 2 epochs; its value was never a number");
