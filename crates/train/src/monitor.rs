@@ -77,7 +77,7 @@ impl Monitor {
     ///
     /// When there is no such figure, or `min_delta` is negative or NaN.
     pub(crate) fn check(&self, context: &str, validates: bool, metrics: &[String]) -> Result<()> {
-        if !(self.min_delta >= 0.0) {
+        if self.min_delta.is_nan() || self.min_delta < 0.0 {
             let message = format!("min_delta must not be negative, got {}", self.min_delta);
             return Err(Error::argument(context, message));
         }
