@@ -11,6 +11,9 @@ use crate::history::EpochReport;
 /// step never changes the weights, whatever the policy. The error, or the
 /// incident in the history, names the epoch, the batch and the first value that
 /// was not finite: data, weight, loss or gradient.
+///
+/// An epoch whose loss or validation loss is NaN, for example because all of its samples are
+/// ignored, ends the training with [`Stop`](Self::Stop) and is noted in the history otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotFinite {
     /// The training ends with an error.

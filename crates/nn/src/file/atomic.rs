@@ -41,7 +41,8 @@ pub fn write_whole(
 /// ```
 /// assert!(dendra_nn::check_writable("model.safetensors").is_ok());
 /// let error = dendra_nn::check_writable("no/such/folder/model.safetensors").unwrap_err();
-/// assert!(error.to_string().starts_with("no/such/folder/model.safetensors: "));
+/// let message = "no/such/folder/model.safetensors: the folder no/such/folder does not exist";
+/// assert_eq!(error.to_string(), message);
 /// ```
 pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
@@ -134,6 +135,11 @@ fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
             let error = io::Error::new(io::ErrorKind::PermissionDenied, "is read-only");
             return Err(Error::io(path, error));
         }
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        let message = format!("the folder {} does not exist", folder.display());
+        return Err(Error::io(path, io::Error::new(io::ErrorKind::NotFound, message)));
     }
     Ok((target, present))
 }
