@@ -174,11 +174,10 @@ pub(super) unsafe fn multiply_halves<T: Float>(
             is_left
         }
         None => {
-            let along_k =
-                a_strides[1] == 1 && b_strides[0] == 1 && widen.iter().all(Option::is_none);
-            let across = cost(kernels, [m, k, n], b_strides[1] == 1, along_k);
-            let down = cost(kernels, [n, k, m], a_strides[0] == 1, along_k);
-            let down = down.saturating_add(m * n * 3);
+            let widens = widen.iter().any(Option::is_some);
+            let across = cost(kernels, [m, k, n], [a_strides, b_strides], widens);
+            let turned = [b_strides, a_strides].map(flip);
+            let down = cost(kernels, [n, k, m], turned, widens).saturating_add(m * n * 3);
             across > down
         }
     };
@@ -209,7 +208,6 @@ pub(super) unsafe fn multiply_halves<T: Float>(
     }
     // Cᵀ = Bᵀ·Aᵀ, so that the rows of C are along the registers.
     let mut transposed = Buffer::<T>::new(m * n);
-    let flip = |[row, column]: [usize; 2]| [column, row];
     // SAFETY: `c` has m rows of n elements, and `transposed` n rows of m.
     unsafe {
         let c = transposed.as_mut_slice().as_mut_ptr();
@@ -248,9 +246,31 @@ pub(super) unsafe fn multiply_halves<T: Float>(
     }
 }
 
-/// The approximate number of half cycles for a product on one core.
-fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool, along_k: bool) -> usize {
-    if along_k && !contiguous && m <= kernels.upright_rows {
+/// The strides of a transposed matrix.
+fn flip([row, column]: [usize; 2]) -> [usize; 2] {
+    [column, row]
+}
+
+/// Whether so few rows are multiplied by the upright kernels: A and B, given by their strides, must
+/// be contiguous along k, and no halves that are widened.
+fn is_upright<T>(
+    kernels: &Kernels<T>,
+    rows: usize,
+    [a_strides, b_strides]: [[usize; 2]; 2],
+    widens: bool,
+) -> bool {
+    let along_k = a_strides[1] == 1 && b_strides[0] == 1 && b_strides[1] != 1;
+    along_k && !widens && rows <= kernels.upright_rows
+}
+
+/// The approximate number of half cycles for a product on one core, of A and B with these strides.
+fn cost<T>(
+    kernels: &Kernels<T>,
+    [m, k, n]: [usize; 3],
+    strides: [[usize; 2]; 2],
+    widens: bool,
+) -> usize {
+    if is_upright(kernels, m, strides, widens) {
         let squares = n.div_ceil(kernels.lanes) * m.div_ceil(kernels.upright.len());
         return k.saturating_mul(squares * 8 + n.div_ceil(kernels.lanes) * m);
     }
@@ -261,7 +281,7 @@ fn cost<T>(kernels: &Kernels<T>, [m, k, n]: [usize; 3], contiguous: bool, along_
     let width = 2 * kernels.lanes;
     let edge = (n % width).div_ceil(kernels.lanes);
     let steps = n / width * panel(2) + if edge > 0 { panel(edge) } else { 0 };
-    let packing = if contiguous { 0 } else { n * 10 / 16 + 1 };
+    let packing = if strides[1][1] == 1 { 0 } else { n * 10 / 16 + 1 };
     k.saturating_mul(steps + packing)
 }
 
@@ -388,10 +408,10 @@ impl<T: Float> Product<'_, T> {
         }
     }
 
-    /// Whether the kernels for so few rows and operands that are both contiguous along k are used.
+    /// Whether the upright kernels are used for so many rows.
     pub(super) fn is_upright(&self, rows: usize) -> bool {
-        let along_k = self.a_strides[1] == 1 && self.b_strides[0] == 1 && self.b_strides[1] != 1;
-        along_k && rows <= self.kernels.upright_rows && self.widen.iter().all(Option::is_none)
+        let widens = self.widen.iter().any(Option::is_some);
+        is_upright(self.kernels, rows, [self.a_strides, self.b_strides], widens)
     }
 
     /// Columns in a panel, which are those of two registers.

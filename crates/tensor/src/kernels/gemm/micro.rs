@@ -178,30 +178,42 @@ unsafe fn upright_columns<T: Float, V: Vector<T>, const ROWS: usize, const VECTO
             for v in 0..VECTORS {
                 let square = V::load_columns(b(v, l), t.b_step);
                 // The number of steps is constant, so the square stays in registers.
-                for (j, &row) in square.as_ref().iter().enumerate() {
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let factor = V::splat(*t.a.add(r * t.a_strides[0] + l + j));
-                        sums[v] = sums[v].plus_product(factor, row);
-                    }
-                }
+                add_products(t, &mut sums, v, l, square.as_ref());
             }
         }
         for l in (whole..t.k).step_by(V::LANES) {
             let length = V::LANES.min(t.k - l);
             for v in 0..VECTORS {
                 let square = load_part::<T, V>(b(v, l), t.b_step, [count, length]);
-                for (j, &row) in square.as_ref()[..length].iter().enumerate() {
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        let factor = V::splat(*t.a.add(r * t.a_strides[0] + l + j));
-                        sums[v] = sums[v].plus_product(factor, row);
-                    }
-                }
+                add_products(t, &mut sums, v, l, &square.as_ref()[..length]);
             }
         }
         for (r, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 add_and_store(t, sum, r, first + v * V::LANES, count);
             }
+        }
+    }
+}
+
+/// Adds the products of consecutive rows of B, from row `l` on, to sums of each row of the tile.
+///
+/// # Safety
+///
+/// These elements of A can be read.
+#[inline(always)]
+unsafe fn add_products<T: Float, V: Vector<T>, const ROWS: usize, const VECTORS: usize>(
+    t: &Tile<T>,
+    sums: &mut [[V; VECTORS]; ROWS],
+    v: usize,
+    l: usize,
+    rows: &[V],
+) {
+    for (j, &row) in rows.iter().enumerate() {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: guaranteed by the caller.
+            let factor = unsafe { *t.a.add(r * t.a_strides[0] + l + j) };
+            sums[v] = sums[v].plus_product(V::splat(factor), row);
         }
     }
 }
